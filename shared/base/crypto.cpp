@@ -1,0 +1,117 @@
+#include "shared/base/crypto.hpp"
+
+#include <sodium.h>
+
+#include <cstring>
+
+#include "shared/base/result.hpp"
+
+namespace millrace::base {
+
+namespace {
+const unsigned char* bytes_of(std::string_view text) {
+    return reinterpret_cast<const unsigned char*>(text.data());
+}
+}  // namespace
+
+void crypto_init() { check(sodium_init() >= 0, "libsodium initialises"); }
+
+void random_fill(std::uint8_t* out, std::size_t size) {
+    static thread_local std::array<std::uint8_t, 16384> pool;
+    static thread_local std::size_t used = pool.size();
+    if (size > pool.size() / 2) {
+        randombytes_buf(out, size);
+        return;
+    }
+    if (used + size > pool.size()) {
+        randombytes_buf(pool.data(), pool.size());
+        used = 0;
+    }
+    std::memcpy(out, pool.data() + used, size);
+    sodium_memzero(pool.data() + used, size);  // a byte is given out once
+    used += size;
+}
+
+std::uint32_t random_u32() {
+    std::uint32_t out = 0;
+    random_fill(reinterpret_cast<std::uint8_t*>(&out), sizeof out);
+    return out;
+}
+
+std::string random_token(std::size_t size) {
+    std::string raw(size, '\0');
+    random_fill(reinterpret_cast<std::uint8_t*>(raw.data()), size);
+    return base64url(raw);
+}
+
+Digest sha256(std::string_view data) {
+    Digest out;
+    crypto_hash_sha256(out.data(), bytes_of(data), data.size());
+    return out;
+}
+
+Digest hmac_sha256(std::string_view key, std::string_view data) {
+    crypto_auth_hmacsha256_state state;
+    crypto_auth_hmacsha256_init(&state, bytes_of(key), key.size());
+    crypto_auth_hmacsha256_update(&state, bytes_of(data), data.size());
+    Digest out;
+    crypto_auth_hmacsha256_final(&state, out.data());
+    return out;
+}
+
+bool equal_constant_time(std::string_view a, std::string_view b) noexcept {
+    return a.size() == b.size() && sodium_memcmp(a.data(), b.data(), a.size()) == 0;
+}
+
+std::string hex(std::string_view bytes) {
+    static constexpr char digits[] = "0123456789abcdef";
+    std::string out;
+    out.reserve(bytes.size() * 2);
+    for (const char c : bytes) {
+        const auto byte = static_cast<unsigned char>(c);
+        out += digits[byte >> 4];
+        out += digits[byte & 15];
+    }
+    return out;
+}
+
+std::string hex(const Digest& digest) {
+    return hex(std::string_view(reinterpret_cast<const char*>(digest.data()), digest.size()));
+}
+
+std::string base64url(std::string_view bytes) {
+    constexpr int variant = sodium_base64_VARIANT_URLSAFE_NO_PADDING;
+    std::string out(sodium_base64_ENCODED_LEN(bytes.size(), variant), '\0');
+    sodium_bin2base64(out.data(), out.size(), bytes_of(bytes), bytes.size(), variant);
+    out.pop_back();  // the terminating NUL it counts
+    return out;
+}
+
+std::optional<std::string> base64url_decode(std::string_view text) {
+    std::string out(text.size() / 4 * 3 + 3, '\0');
+    std::size_t size = 0;
+    const char* end = nullptr;
+    if (sodium_base642bin(reinterpret_cast<unsigned char*>(out.data()), out.size(), text.data(), text.size(), nullptr, &size,
+                          &end, sodium_base64_VARIANT_URLSAFE_NO_PADDING) != 0 ||
+        end != text.data() + text.size()) {
+        return std::nullopt;
+    }
+    out.resize(size);
+    return out;
+}
+
+static_assert(sizeof(crypto_hash_sha256_state) <= 128);
+
+Sha256::Sha256() { crypto_hash_sha256_init(reinterpret_cast<crypto_hash_sha256_state*>(state_.data())); }
+
+void Sha256::update(std::string_view data) {
+    crypto_hash_sha256_update(reinterpret_cast<crypto_hash_sha256_state*>(state_.data()), bytes_of(data), data.size());
+}
+
+Digest Sha256::finish() {
+    Digest out;
+    crypto_hash_sha256_final(reinterpret_cast<crypto_hash_sha256_state*>(state_.data()), out.data());
+    return out;
+}
+
+}  // namespace millrace::base

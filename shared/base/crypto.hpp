@@ -1,0 +1,46 @@
+#pragma once
+// Randomness, digests and encodings, over libsodium. Every process calls crypto_init() once, first.
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace millrace::base {
+
+using Digest = std::array<std::uint8_t, 32>;
+
+/// Aborts if the system has no randomness. Safe to call again.
+void crypto_init();
+
+/// Cryptographic randomness from a ChaCha20 stream reseeded per process (a system call only every 16 KiB). One thread each.
+void random_fill(std::uint8_t* out, std::size_t size);
+[[nodiscard]] std::uint32_t random_u32();
+/// `size` random bytes as unpadded base64url text.
+[[nodiscard]] std::string random_token(std::size_t size = 32);
+
+[[nodiscard]] Digest sha256(std::string_view data);
+[[nodiscard]] Digest hmac_sha256(std::string_view key, std::string_view data);
+/// Constant time in the length of the shorter; false at once when the lengths differ.
+[[nodiscard]] bool equal_constant_time(std::string_view a, std::string_view b) noexcept;
+
+[[nodiscard]] std::string hex(std::string_view bytes);
+[[nodiscard]] std::string hex(const Digest& digest);
+/// RFC 4648 §5 without padding, as JWT uses it; decoding refuses any other spelling of the same bytes.
+[[nodiscard]] std::string base64url(std::string_view bytes);
+[[nodiscard]] std::optional<std::string> base64url_decode(std::string_view text);
+
+/// Incremental SHA-256 for streams.
+class Sha256 {
+ public:
+    Sha256();
+    void update(std::string_view data);
+    [[nodiscard]] Digest finish();
+
+ private:
+    alignas(16) std::array<unsigned char, 128> state_{};
+};
+
+}  // namespace millrace::base
