@@ -1,0 +1,191 @@
+-- The conditional writes that need more than one statement to be one step. Each is called by name from shared/domain/jobs.
+
+-- The lock that serialises everything about one order key.
+CREATE FUNCTION lock_order_key(key text) RETURNS void LANGUAGE sql VOLATILE
+    BEGIN ATOMIC SELECT pg_advisory_xact_lock(hashtextextended(key, 0)); END;
+
+-- Wakes the lowest parked job of a key if nothing unfinished stands before it. Returns the job announced, or NULL.
+-- Call under lock_order_key.
+CREATE FUNCTION wake_parked(key text, dead_blocks boolean) RETURNS uuid LANGUAGE plpgsql AS $$
+DECLARE
+    next record;
+BEGIN
+    SELECT id, seq INTO next FROM jobs WHERE order_key = key AND status = 'parked' ORDER BY seq LIMIT 1;
+    IF NOT FOUND OR EXISTS (
+        SELECT FROM jobs WHERE order_key = key AND seq < next.seq
+           AND (status IN ('queued', 'waiting', 'running') OR (dead_blocks AND status = 'dead'))) THEN
+        RETURN NULL;
+    END IF;
+    UPDATE jobs SET status = 'queued', requeued_at = now() WHERE id = next.id;
+    INSERT INTO outbox (id, jobs) VALUES (gen_random_uuid(), ARRAY[next.id]);
+    RETURN next.id;
+END
+$$;
+
+-- Claims one job of an ordered kind: its attempt, or NULL when it is parked or not claimable.
+CREATE FUNCTION claim_ordered(job uuid, claimer bigint, dead_blocks boolean) RETURNS integer LANGUAGE plpgsql AS $$
+DECLARE
+    mine   record;
+    number integer;
+BEGIN
+    SELECT order_key, seq INTO mine FROM jobs WHERE id = job;
+    IF NOT FOUND THEN RETURN NULL; END IF;
+    PERFORM lock_order_key(mine.order_key);
+    IF EXISTS (
+        SELECT FROM jobs WHERE order_key = mine.order_key AND seq < mine.seq
+           AND (status IN ('queued', 'waiting', 'parked', 'running') OR (dead_blocks AND status = 'dead'))) THEN
+        UPDATE jobs SET status = 'parked' WHERE id = job AND status = 'queued';
+        RETURN NULL;
+    END IF;
+    UPDATE jobs SET status = 'running', attempt = attempt + 1, worker = claimer
+     WHERE id = job AND status = 'queued' RETURNING attempt INTO number;
+    RETURN number;
+END
+$$;
+
+-- The fence: ends attempt `number` of a job, or raises MR001 so that the whole transaction rolls back. Wakes the key's next job.
+CREATE FUNCTION finish_job(job uuid, number integer, outcome job_status, output bytea, dead_blocks boolean) RETURNS uuid
+    LANGUAGE plpgsql AS $$
+DECLARE
+    key text;
+BEGIN
+    SELECT order_key INTO key FROM jobs WHERE id = job;
+    IF key IS NOT NULL THEN PERFORM lock_order_key(key); END IF;
+    UPDATE jobs SET status = outcome, result = output, finished_at = now()
+     WHERE id = job AND status = 'running' AND attempt = number;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'attempt % of job % does not own it any more', number, job USING ERRCODE = 'MR001';
+    END IF;
+    RETURN CASE WHEN key IS NOT NULL THEN wake_parked(key, dead_blocks) END;
+END
+$$;
+
+-- Gives up: status dead, a dead letter, the attempt's cause, the key's next job. No effect when somebody else ended it first.
+CREATE FUNCTION bury_job(job uuid, number integer, cause_class text, cause_text text, worker_name text, dead_blocks boolean,
+                         origin_topic text, origin_partition integer, origin_offset bigint) RETURNS boolean
+    LANGUAGE plpgsql AS $$
+DECLARE
+    buried record;
+BEGIN
+    SELECT order_key INTO buried FROM jobs WHERE id = job;
+    IF buried.order_key IS NOT NULL THEN PERFORM lock_order_key(buried.order_key); END IF;
+    UPDATE jobs SET status = 'dead', finished_at = now(),
+           result = convert_to(json_build_object('error', json_build_object('code', 'dead', 'cause', cause_class, 'message', cause_text))::text, 'UTF8')
+     WHERE id = job AND status = 'running' AND attempt = number
+    RETURNING tenant_id, kind, order_key INTO buried;
+    IF NOT FOUND THEN RETURN false; END IF;
+    INSERT INTO job_attempts (job_id, attempt, worker, outcome, cause) VALUES (job, number, worker_name, 'dead', cause_text)
+        ON CONFLICT DO NOTHING;
+    INSERT INTO dead_letters (id, job_id, tenant_id, kind, cause, detail, attempts, topic, partition, "offset")
+        VALUES (gen_random_uuid(), job, buried.tenant_id, buried.kind, cause_class, cause_text, number,
+                origin_topic, origin_partition, origin_offset);
+    IF buried.order_key IS NOT NULL THEN PERFORM wake_parked(buried.order_key, dead_blocks); END IF;
+    RETURN true;
+END
+$$;
+
+-- A transient failure: the attempt ends, the job waits until `again`.
+CREATE FUNCTION retry_job(job uuid, number integer, again timestamptz, cause_text text, worker_name text) RETURNS boolean
+    LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE jobs SET status = 'waiting' WHERE id = job AND status = 'running' AND attempt = number AND NOT cancel;
+    IF NOT FOUND THEN
+        UPDATE jobs SET status = 'cancelled', finished_at = now()
+         WHERE id = job AND status = 'running' AND attempt = number AND cancel;
+        RETURN false;
+    END IF;
+    INSERT INTO due (job_id, at, why) VALUES (job, again, cause_text)
+        ON CONFLICT (job_id) DO UPDATE SET at = excluded.at, why = excluded.why;
+    INSERT INTO job_attempts (job_id, attempt, worker, outcome, cause) VALUES (job, number, worker_name, 'retried', cause_text)
+        ON CONFLICT DO NOTHING;
+    RETURN true;
+END
+$$;
+
+-- Cancels what has not started, asks what runs to stop. The status before, or NULL when there is no such job.
+CREATE FUNCTION cancel_job(job uuid) RETURNS job_status LANGUAGE plpgsql AS $$
+DECLARE
+    seen record;
+BEGIN
+    SELECT status, order_key INTO seen FROM jobs WHERE id = job;
+    IF NOT FOUND THEN RETURN NULL; END IF;
+    IF seen.order_key IS NOT NULL THEN PERFORM lock_order_key(seen.order_key); END IF;
+    SELECT status, order_key INTO seen FROM jobs WHERE id = job FOR UPDATE;
+    IF seen.status IN ('queued', 'waiting', 'parked') THEN
+        UPDATE jobs SET status = 'cancelled', finished_at = now() WHERE id = job;
+        DELETE FROM due WHERE job_id = job;
+        IF seen.order_key IS NOT NULL THEN PERFORM wake_parked(seen.order_key, false); END IF;
+    ELSIF seen.status = 'running' THEN
+        UPDATE jobs SET cancel = true WHERE id = job;
+    END IF;
+    RETURN seen.status;
+END
+$$;
+
+-- A worker that is gone: its running jobs are queued again (or buried after crashes_max crashes), its row is removed.
+-- Conditional on the epoch, so a false alarm only costs the work done so far.
+CREATE FUNCTION requeue_worker(gone bigint, why text, crashes_max integer, OUT requeued uuid[], OUT buried uuid[])
+    LANGUAGE plpgsql AS $$
+DECLARE
+    who     record;
+    job     record;
+    crashes integer;
+BEGIN
+    requeued := '{}';
+    buried := '{}';
+    DELETE FROM workers WHERE epoch = gone RETURNING name, in_flight INTO who;
+    IF NOT FOUND THEN RETURN; END IF;
+    FOR job IN SELECT id, attempt, cancel FROM jobs
+                WHERE id = ANY (who.in_flight) AND status = 'running' AND worker = gone ORDER BY id FOR UPDATE LOOP
+        INSERT INTO job_attempts (job_id, attempt, worker, outcome, cause)
+            VALUES (job.id, job.attempt, who.name, why, 'the worker process ' || who.name || ' ' || why || ' while it ran')
+            ON CONFLICT DO NOTHING;
+        SELECT count(*) INTO crashes FROM job_attempts a WHERE a.job_id = job.id AND a.outcome IN ('crashed', 'hung');
+        IF job.cancel THEN
+            PERFORM finish_job(job.id, job.attempt, 'cancelled', NULL, false);
+        ELSIF crashes >= crashes_max THEN
+            PERFORM bury_job(job.id, job.attempt, why, 'the worker ' || why || ' ' || crashes || ' times while it ran this job',
+                             who.name, false, NULL, NULL, NULL);
+            buried := buried || job.id;
+        ELSE
+            UPDATE jobs SET status = 'queued', requeued_at = now() WHERE id = job.id;
+            requeued := requeued || job.id;
+        END IF;
+    END LOOP;
+    IF cardinality(requeued) > 0 THEN
+        INSERT INTO outbox (id, jobs) VALUES (gen_random_uuid(), requeued);
+    END IF;
+END
+$$;
+
+-- What is due is announced again; at most `batch` at a time.
+CREATE FUNCTION release_due(batch integer) RETURNS uuid[] LANGUAGE plpgsql AS $$
+DECLARE
+    ids uuid[];
+BEGIN
+    WITH taken AS (
+        DELETE FROM due WHERE job_id IN (
+            SELECT job_id FROM due WHERE at <= now() ORDER BY at LIMIT batch FOR UPDATE SKIP LOCKED)
+        RETURNING job_id
+    ), woken AS (
+        UPDATE jobs SET status = 'queued', requeued_at = now() FROM taken
+         WHERE jobs.id = taken.job_id AND jobs.status = 'waiting' RETURNING jobs.id
+    ) SELECT array_agg(id ORDER BY id) INTO ids FROM woken;
+    IF ids IS NOT NULL THEN
+        INSERT INTO outbox (id, jobs) VALUES (gen_random_uuid(), ids);
+    END IF;
+    RETURN coalesce(ids, '{}');
+END
+$$;
+
+-- An operator sends a failed, dead or cancelled job round again: a new attempt, counted from where it stood.
+CREATE FUNCTION redrive_job(job uuid) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE jobs SET status = 'queued', finished_at = NULL, result = NULL, cancel = false, requeued_at = now()
+     WHERE id = job AND status IN ('failed', 'dead', 'cancelled');
+    IF NOT FOUND THEN RETURN false; END IF;
+    DELETE FROM job_attempts WHERE job_id = job AND outcome IN ('crashed', 'hung');
+    INSERT INTO outbox (id, jobs) VALUES (gen_random_uuid(), ARRAY[job]);
+    RETURN true;
+END
+$$;

@@ -1,0 +1,205 @@
+#include "shared/domain/jobs/lifecycle.hpp"
+
+#include <algorithm>
+
+namespace millrace::domain::jobs {
+
+namespace {
+
+using postgres::Statement;
+
+const Statement k_next_epoch{"worker_epoch", "SELECT nextval('worker_epoch')"};
+const Statement k_register{"worker_register",
+                           "INSERT INTO workers (epoch, name, role, lease_until) VALUES ($1, $2, $3, now() + make_interval(secs => $4))"};
+const Statement k_renew{"worker_renew", R"sql(
+UPDATE workers SET lease_until = now() + make_interval(secs => $2), in_flight = $3, topics = $4, partitions = $5, consumed = $6
+ WHERE epoch = $1)sql"};
+const Statement k_leave{"worker_leave", "DELETE FROM workers WHERE epoch = $1"};
+
+// The ids come sorted, so that the row locks of several workers are taken in one order. The claim counts only while the
+// process is still listed: one that was written off takes nothing more.
+const Statement k_in_flight{"worker_in_flight", "UPDATE workers SET in_flight = $2 WHERE epoch = $1 RETURNING epoch"};
+const Statement k_claim{"jobs_claim", R"sql(
+UPDATE jobs SET status = 'running', attempt = attempt + 1, worker = $1
+  FROM unnest($2::uuid[]) AS wanted (id)
+ WHERE jobs.id = wanted.id AND jobs.status = 'queued' AND EXISTS (SELECT FROM workers WHERE epoch = $1)
+RETURNING jobs.id, jobs.attempt,
+          jobs.attempt > 1 AND EXISTS (SELECT FROM job_attempts a WHERE a.job_id = jobs.id AND a.outcome IN ('crashed', 'hung')))sql"};
+const Statement k_claim_ordered{"jobs_claim_ordered", R"sql(
+SELECT n, n > 1 AND EXISTS (SELECT FROM job_attempts a WHERE a.job_id = $1 AND a.outcome IN ('crashed', 'hung'))
+  FROM claim_ordered($1, $2, $3) AS n WHERE n IS NOT NULL)sql"};
+const Statement k_existing{"jobs_existing", "SELECT id FROM jobs WHERE id = ANY ($1::uuid[])"};
+const Statement k_input{"jobs_input", "SELECT input FROM jobs WHERE id = $1"};
+
+const Statement k_complete{"jobs_complete", R"sql(
+UPDATE jobs SET status = ended.status::job_status, result = ended.result, finished_at = now()
+  FROM unnest($1::uuid[], $2::int[], $3::text[], $4::bytea[]) AS ended (id, attempt, status, result)
+ WHERE jobs.id = ended.id AND jobs.status = 'running' AND jobs.attempt = ended.attempt
+RETURNING jobs.id)sql"};
+const Statement k_finish{"jobs_finish", "SELECT finish_job($1, $2, $3::text::job_status, $4, $5)"};
+const Statement k_retry{"jobs_retry", "SELECT retry_job($1, $2, $3, $4, $5)"};
+const Statement k_bury{"jobs_bury", "SELECT bury_job($1, $2, $3, $4, $5, $6, $7, $8, $9)"};
+const Statement k_bury_record{"dead_letter_insert", R"sql(
+INSERT INTO dead_letters (id, job_id, cause, detail, topic, partition, "offset") VALUES ($1, $2, $3, $4, $5, $6, $7)
+ON CONFLICT DO NOTHING)sql"};
+const Statement k_give_back{"jobs_give_back", R"sql(
+WITH returned AS (
+    UPDATE jobs SET status = 'queued', attempt = jobs.attempt - 1, requeued_at = now()
+      FROM unnest($2::uuid[], $3::int[]) AS mine (id, attempt)
+     WHERE jobs.id = mine.id AND jobs.status = 'running' AND jobs.attempt = mine.attempt AND jobs.worker = $1
+    RETURNING jobs.id
+)
+INSERT INTO outbox (id, jobs) SELECT gen_random_uuid(), array_agg(id) FROM returned HAVING count(*) > 0)sql"};
+const Statement k_follow_up{"jobs_follow_up", R"sql(
+INSERT INTO jobs (id, tenant_id, owner_id, kind, lane, order_key, trace, input)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (id) DO NOTHING)sql"};
+const Statement k_announce{"outbox_insert", "INSERT INTO outbox (id, jobs) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING"};
+
+std::vector<base::Uuid> ids_of(const postgres::Rows& rows) {
+    std::vector<base::Uuid> ids;
+    ids.reserve(rows.size());
+    for (std::size_t r = 0; r < rows.size(); ++r) ids.push_back(rows[r].get<base::Uuid>(0));
+    std::ranges::sort(ids);
+    return ids;
+}
+
+}  // namespace
+
+Task<Result<Epoch>> Lifecycle::next_epoch(Deadline deadline) {
+    CO_TRY(const auto rows, co_await durable_.run(postgres::call(k_next_epoch), deadline));
+    co_return rows[0].get<std::int64_t>(0);
+}
+
+Task<Result<void>> Lifecycle::register_worker(Epoch epoch, std::string name, std::string role, std::chrono::seconds lease,
+                                              Deadline deadline) {
+    CO_TRY_VOID(co_await durable_.run(postgres::call(k_register, epoch, name, role, static_cast<double>(lease.count())), deadline));
+    co_return Result<void>{};
+}
+
+Task<Result<void>> Lifecycle::renew(Epoch epoch, std::vector<base::Uuid> in_flight, std::vector<Consumed> consumed,
+                                    std::chrono::seconds lease, Deadline deadline) {
+    std::vector<std::string> topics;
+    std::vector<std::int32_t> partitions;
+    std::vector<base::WallTime> before;
+    for (auto& c : consumed) {
+        topics.push_back(std::move(c.topic));
+        partitions.push_back(c.partitions);
+        before.push_back(c.before);
+    }
+    CO_TRY(const auto rows, co_await claims_.run(postgres::call(k_renew, epoch, static_cast<double>(lease.count()), in_flight, topics,
+                                                                partitions, before),
+                                                 deadline));
+    if (rows.affected() == 0) co_return fail(ErrorCode::not_found, "this worker has been written off");
+    co_return Result<void>{};
+}
+
+Task<Result<std::vector<Claimed>>> Lifecycle::claim(Epoch epoch, std::vector<base::Uuid> ids, std::vector<base::Uuid> in_flight,
+                                                    Deadline deadline) {
+    std::vector<postgres::Call> calls;
+    calls.push_back(postgres::call(k_in_flight, epoch, in_flight));
+    calls.push_back(postgres::call(k_claim, epoch, ids));
+    CO_TRY(const auto results, co_await claims_.transaction(std::move(calls), deadline));
+    if (results[0].empty()) co_return fail(ErrorCode::not_found, "this worker has been written off");
+    std::vector<Claimed> claimed;
+    for (std::size_t r = 0; r < results[1].size(); ++r) {
+        const auto row = results[1][r];
+        claimed.push_back({row.get<JobId>(0), row.get<std::int32_t>(1), row.get<bool>(2)});
+    }
+    std::ranges::sort(claimed, {}, &Claimed::id);
+    co_return claimed;
+}
+
+Task<Result<std::optional<Claimed>>> Lifecycle::claim_ordered(Epoch epoch, base::Uuid id, bool dead_blocks,
+                                                              std::vector<base::Uuid> in_flight, Deadline deadline) {
+    std::vector<postgres::Call> calls;
+    calls.push_back(postgres::call(k_in_flight, epoch, in_flight));
+    calls.push_back(postgres::call(k_claim_ordered, id, epoch, dead_blocks));
+    CO_TRY(const auto results, co_await claims_.transaction(std::move(calls), deadline));
+    if (results[0].empty()) co_return fail(ErrorCode::not_found, "this worker has been written off");
+    if (results[1].empty()) co_return std::optional<Claimed>();
+    const auto row = results[1][0];
+    co_return std::optional<Claimed>(Claimed{{id}, row.get<std::int32_t>(0), row.get<bool>(1)});
+}
+
+Task<Result<std::vector<base::Uuid>>> Lifecycle::existing(std::vector<base::Uuid> ids, Deadline deadline) {
+    CO_TRY(const auto rows, co_await claims_.run(postgres::call(k_existing, ids), deadline));
+    co_return ids_of(rows);
+}
+
+Task<Result<std::string>> Lifecycle::input(base::Uuid id, Deadline deadline) {
+    CO_TRY(const auto rows, co_await claims_.run(postgres::call(k_input, id), deadline));
+    if (rows.empty()) co_return fail(ErrorCode::not_found, "no such job");
+    co_return rows[0].get<std::string>(0);
+}
+
+Task<Result<std::vector<base::Uuid>>> Lifecycle::complete(std::vector<Completion> batch, Deadline deadline) {
+    std::ranges::sort(batch, {}, &Completion::id);
+    std::vector<base::Uuid> ids;
+    std::vector<std::int32_t> attempts;
+    std::vector<std::string> statuses;
+    std::vector<postgres::Bytes> results;
+    for (const auto& c : batch) {
+        ids.push_back(c.id.uuid);
+        attempts.push_back(c.attempt);
+        statuses.emplace_back(to_string(c.status));
+        results.push_back({c.result});
+    }
+    CO_TRY(const auto rows, co_await durable_.run(postgres::call(k_complete, ids, attempts, statuses, results), deadline));
+    co_return ids_of(rows);
+}
+
+Task<Result<bool>> Lifecycle::retry(JobId id, int attempt, base::WallTime again, std::string cause, std::string worker,
+                                    Deadline deadline) {
+    CO_TRY(const auto rows, co_await durable_.run(postgres::call(k_retry, id, attempt, again, cause, worker), deadline));
+    co_return rows[0].get<bool>(0);
+}
+
+Task<Result<bool>> Lifecycle::bury(DeadLetter letter, std::string worker, bool dead_blocks, Deadline deadline) {
+    CO_TRY(const auto rows,
+           co_await durable_.run(postgres::call(k_bury, letter.job, letter.attempt, letter.cause, letter.detail, worker, dead_blocks,
+                                                letter.origin.topic, letter.origin.partition, letter.origin.offset),
+                                 deadline));
+    co_return rows[0].get<bool>(0);
+}
+
+Task<Result<void>> Lifecycle::bury_record(DeadLetter letter, Deadline deadline) {
+    const auto job = letter.job.is_nil() ? std::nullopt : std::optional(letter.job);
+    CO_TRY_VOID(co_await durable_.run(postgres::call(k_bury_record, base::uuid_v7(), job, letter.cause, letter.detail,
+                                                     letter.origin.topic, letter.origin.partition, letter.origin.offset),
+                                      deadline));
+    co_return Result<void>{};
+}
+
+Task<Result<void>> Lifecycle::give_back(Epoch epoch, std::vector<base::Uuid> ids, std::vector<std::int32_t> attempts,
+                                        Deadline deadline) {
+    CO_TRY_VOID(co_await durable_.run(postgres::call(k_give_back, epoch, ids, attempts), deadline));
+    co_return Result<void>{};
+}
+
+Task<Result<void>> Lifecycle::leave(Epoch epoch, Deadline deadline) {
+    CO_TRY_VOID(co_await durable_.run(postgres::call(k_leave, epoch), deadline));
+    co_return Result<void>{};
+}
+
+postgres::Call fence(const Completion& completion, bool dead_blocks) {
+    return postgres::call(k_finish, completion.id, completion.attempt, to_string(completion.status),
+                          postgres::Bytes{completion.result}, dead_blocks);
+}
+
+bool is_fenced(const Error& error) { return postgres::is_sqlstate(error, "MR001"); }
+
+std::vector<postgres::Call> insert_jobs(std::span<const NewJob> jobs, const base::Uuid& outbox) {
+    std::vector<postgres::Call> calls;
+    std::vector<base::Uuid> ids;
+    for (const auto& job : jobs) {
+        const auto order_key = job.order_key.empty() ? std::nullopt : std::optional(job.order_key);
+        const auto trace = job.trace.bytes();
+        calls.push_back(postgres::call(k_follow_up, job.id, job.tenant, job.owner, job.kind->name, job.lane, order_key,
+                                       postgres::Bytes{trace}, postgres::Bytes{job.input}));
+        ids.push_back(job.id.uuid);
+    }
+    if (!ids.empty()) calls.push_back(postgres::call(k_announce, outbox, ids));
+    return calls;
+}
+
+}  // namespace millrace::domain::jobs

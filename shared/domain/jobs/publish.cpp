@@ -1,0 +1,65 @@
+#include "shared/domain/jobs/publish.hpp"
+
+#include <algorithm>
+
+namespace millrace::domain::jobs {
+
+namespace {
+const postgres::Statement k_delete_outbox{"outbox_delete", "DELETE FROM outbox WHERE id = ANY ($1)"};
+constexpr auto k_delete_timeout = std::chrono::seconds(5);
+}  // namespace
+
+kafka::OutRecord make_record(const NewJob& job, const events::Catalog& catalog) {
+    const auto* topic = catalog.topic_of(*job.kind, job.lane);
+    check(topic != nullptr, "accept refuses a lane that the kind's worker does not have");
+    events::JobRecord record{.id = job.id,
+                             .tenant = job.tenant,
+                             .owner = job.owner,
+                             .kind = job.kind->name,
+                             .type = job.kind->event,
+                             .order_key = job.order_key,
+                             .time = base::uuid_time(job.id.uuid),
+                             .trace = job.trace,
+                             .input = std::nullopt};
+    const bool inlined = job.input.size() <= events::k_inline_input_bytes_max;
+    if (inlined) record.input.emplace();  // only its presence matters to the headers
+    return {.topic = topic->name,
+            .key = job.kind->ordered ? job.order_key : job.id.str(),
+            .value = inlined ? job.input : std::string(),
+            .headers = events::encode_headers(record)};
+}
+
+Publisher::Publisher(async::TaskGroup& tasks, kafka::Producer& producer, postgres::Database& background,
+                     const events::Catalog& catalog)
+    : producer_(producer),
+      background_(background),
+      catalog_(catalog),
+      deletes_(tasks, "outbox deletes", {}, [this](std::vector<base::Uuid> rows) { return delete_rows(std::move(rows)); }) {}
+
+void Publisher::publish(Announcement announcement, std::function<void(bool)> done) {
+    struct Pending {
+        base::Uuid outbox;
+        std::size_t left;
+        bool failed = false;
+        std::function<void(bool)> done;
+    };
+    auto pending = std::make_shared<Pending>(Pending{announcement.outbox, announcement.jobs.size(), false, std::move(done)});
+    for (const auto& job : announcement.jobs) {
+        producer_.publish(make_record(job, catalog_), [this, pending](const Result<kafka::Position>& delivered) {
+            ++(delivered ? stats_.published : stats_.failed);
+            pending->failed |= !delivered;
+            if (--pending->left > 0) return;
+            // A full queue of deletions leaves the row to the relay: a repeated record, nothing lost.
+            if (!pending->failed) (void)deletes_.add(base::Uuid(pending->outbox));
+            if (pending->done) pending->done(!pending->failed);
+        });
+    }
+}
+
+Task<void> Publisher::delete_rows(std::vector<base::Uuid> rows) {
+    std::ranges::sort(rows);
+    const auto deleted = co_await background_.run(postgres::call(k_delete_outbox, rows), Deadline::in(k_delete_timeout));
+    if (deleted) stats_.outbox_deleted += deleted->affected();
+}
+
+}  // namespace millrace::domain::jobs

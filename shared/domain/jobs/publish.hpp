@@ -1,0 +1,50 @@
+#pragma once
+// From a committed outbox row to Kafka, and the row's removal once every record of it is confirmed.
+
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "shared/async/batcher.hpp"
+#include "shared/domain/jobs/job.hpp"
+#include "shared/events/cloud_event.hpp"
+#include "shared/kafka/kafka.hpp"
+#include "shared/postgres/postgres.hpp"
+
+namespace millrace::domain::jobs {
+
+/// Jobs that one outbox row announces.
+struct Announcement {
+    base::Uuid outbox;
+    std::vector<NewJob> jobs;
+};
+
+/// One per process. If the broker is away or slow it forgets: the scheduler's relay publishes what stays in the outbox.
+class Publisher {
+ public:
+    /// `background` commits asynchronously: a deletion that is lost only makes a record appear twice.
+    Publisher(async::TaskGroup& tasks, kafka::Producer& producer, postgres::Database& background, const events::Catalog& catalog);
+
+    void publish(Announcement announcement, std::function<void(bool all_delivered)> done = {});
+
+    struct Stats {
+        std::uint64_t published = 0, failed = 0, outbox_deleted = 0;
+    };
+    [[nodiscard]] const Stats& stats() const noexcept { return stats_; }
+    /// True when every confirmed row has been deleted before the deadline.
+    Task<bool> drained(Deadline deadline) { return deletes_.drained(deadline); }
+
+ private:
+    Task<void> delete_rows(std::vector<base::Uuid> rows);
+
+    kafka::Producer& producer_;
+    postgres::Database& background_;
+    const events::Catalog& catalog_;
+    Stats stats_;
+    async::Batcher<base::Uuid> deletes_;
+};
+
+/// The record of one job, as every announcement of it looks.
+[[nodiscard]] kafka::OutRecord make_record(const NewJob& job, const events::Catalog& catalog);
+
+}  // namespace millrace::domain::jobs
