@@ -22,7 +22,8 @@ BEGIN
 END
 $$;
 
--- Claims one job of an ordered kind: its attempt, or NULL when it is parked or not claimable.
+-- Claims one job of an ordered kind: its attempt, or NULL when it is parked or not claimable. A job that runs under the claimer's
+-- own epoch, although the claimer asks for it, is a claim whose answer was lost.
 CREATE FUNCTION claim_ordered(job uuid, claimer bigint, dead_blocks boolean) RETURNS integer LANGUAGE plpgsql AS $$
 DECLARE
     mine   record;
@@ -38,7 +39,7 @@ BEGIN
         RETURN NULL;
     END IF;
     UPDATE jobs SET status = 'running', attempt = attempt + 1, worker = claimer
-     WHERE id = job AND status = 'queued' RETURNING attempt INTO number;
+     WHERE id = job AND (status = 'queued' OR (status = 'running' AND worker = claimer)) RETURNING attempt INTO number;
     RETURN number;
 END
 $$;
@@ -187,5 +188,40 @@ BEGIN
     DELETE FROM job_attempts WHERE job_id = job AND outcome IN ('crashed', 'hung');
     INSERT INTO outbox (id, jobs) VALUES (gen_random_uuid(), ARRAY[job]);
     RETURN true;
+END
+$$;
+
+-- At a stop: what a worker has claimed and not finished is queued again. The attempt number stays (it is the fence and names the
+-- live stream); the 'returned' row says that it does not count.
+CREATE FUNCTION return_jobs(returner bigint, ids uuid[]) RETURNS integer LANGUAGE plpgsql AS $$
+DECLARE
+    returned uuid[];
+BEGIN
+    WITH mine AS (
+        SELECT id, attempt, cancel FROM jobs WHERE id = ANY (ids) AND status = 'running' AND worker = returner ORDER BY id FOR UPDATE
+    ), noted AS (
+        INSERT INTO job_attempts (job_id, attempt, worker, outcome, cause)
+        SELECT id, attempt, (SELECT name FROM workers WHERE epoch = returner), 'returned', 'the worker was asked to stop' FROM mine
+        ON CONFLICT DO NOTHING
+    ), moved AS (
+        UPDATE jobs SET status = CASE WHEN mine.cancel THEN 'cancelled' ELSE 'queued' END::job_status,
+                        finished_at = CASE WHEN mine.cancel THEN now() END, requeued_at = now()
+          FROM mine WHERE jobs.id = mine.id RETURNING jobs.id, mine.cancel
+    ) SELECT array_agg(id ORDER BY id) FILTER (WHERE NOT cancel) INTO returned FROM moved;
+    IF returned IS NOT NULL THEN
+        INSERT INTO outbox (id, jobs) VALUES (gen_random_uuid(), returned);
+    END IF;
+    RETURN coalesce(cardinality(returned), 0);
+END
+$$;
+
+-- A worker signs off: whatever the database still holds against its name is returned.
+CREATE FUNCTION leave_worker(leaver bigint) RETURNS integer LANGUAGE plpgsql AS $$
+DECLARE
+    returned integer;
+BEGIN
+    SELECT return_jobs(epoch, in_flight) INTO returned FROM workers WHERE epoch = leaver;
+    DELETE FROM workers WHERE epoch = leaver;
+    RETURN coalesce(returned, 0);
 END
 $$;

@@ -14,9 +14,11 @@ TaskGroup::TaskGroup(Executor executor, OnFailure on_failure)
 
 TaskGroup::~TaskGroup() { check(children_.empty(), "a task group is joined before it is destroyed"); }
 
-void TaskGroup::spawn(std::string name, Task<void> task) {
+TaskGroup::Id TaskGroup::spawn(std::string name, Task<void> task) {
     idle_.reset();
+    const auto id = next_id_++;
     auto child = children_.emplace(children_.end());
+    child->id = id;
     child->name = std::move(name);
     asio::co_spawn(executor_, std::move(task),
                    asio::bind_cancellation_slot(child->signal.slot(), [this, child](const std::exception_ptr& died) {
@@ -32,6 +34,15 @@ void TaskGroup::spawn(std::string name, Task<void> task) {
                        children_.erase(child);
                        if (children_.empty()) idle_.set();
                    }));
+    return id;
+}
+
+void TaskGroup::cancel(Id id) {
+    for (auto& child : children_) {
+        if (child.id != id) continue;
+        child.signal.emit(asio::cancellation_type::all);
+        return;
+    }
 }
 
 void TaskGroup::cancel() {

@@ -21,7 +21,10 @@ class TaskGroup {
     TaskGroup& operator=(const TaskGroup&) = delete;
     ~TaskGroup();
 
-    void spawn(std::string name, Task<void> task);
+    using Id = std::uint64_t;
+    Id spawn(std::string name, Task<void> task);
+    /// Asks one child to stop at its next suspension; nothing happens if it has ended.
+    void cancel(Id id);
     /// Asks every child to stop at its next suspension. Children may be spawned again afterwards.
     void cancel();
     /// Waits until no child runs; true if that happened before the deadline.
@@ -32,12 +35,14 @@ class TaskGroup {
 
  private:
     struct Child {
+        Id id;
         std::string name;
         asio::cancellation_signal signal;
     };
     Executor executor_;
     OnFailure on_failure_;
     std::list<Child> children_;
+    Id next_id_ = 1;
     Event idle_;
 };
 

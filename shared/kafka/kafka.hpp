@@ -25,9 +25,10 @@ struct Position {
 
 struct OutRecord {
     std::string topic;
-    std::string key;
+    std::string key;  ///< empty = none: any partition; records of one key keep their order
     std::string value;
     Headers headers;
+    bool has_value = true;  ///< false: a tombstone
 };
 
 struct Record {
@@ -82,7 +83,12 @@ struct ProducerOptions {
     std::chrono::milliseconds message_timeout{5000};
     std::chrono::milliseconds linger{1};
     std::map<std::string, std::string> overrides;  ///< librdkafka property -> value, for tests and operators
+    int queue_records_max = 20'000;                ///< beyond it publish() reports `unavailable`
+    int queue_kbytes_max = 65'536;
+    /// What an operator should read: errors, rebuilds. On the io thread; a repeated text is dropped for 10 s.
+    std::function<void(std::string)> on_event{};
 };
+/// Throws std::runtime_error when librdkafka refuses the settings; a broker that is away is no error.
 std::unique_ptr<Producer> make_producer(Executor executor, ProducerOptions options);
 
 struct ConsumerOptions {
@@ -92,7 +98,12 @@ struct ConsumerOptions {
     std::string instance;  ///< group.instance.id; empty = dynamic member
     std::vector<std::string> topics;
     std::map<std::string, std::string> overrides;
+    int buffered_records_min = 10'000;  ///< fetched ahead, over all partitions, until this many wait …
+    int buffered_kbytes_max = 8'192;    ///< … or this much
+    /// As in ProducerOptions; also assignments.
+    std::function<void(std::string)> on_event{};
 };
+/// Throws as make_producer does.
 std::unique_ptr<Consumer> make_consumer(Executor executor, ConsumerOptions options);
 
 // --- administration: blocking, for one-shot tools only ------------------------------------------------------------
@@ -115,7 +126,9 @@ class Admin {
     virtual Result<std::vector<TopicState>> topics(std::chrono::milliseconds timeout) = 0;
     /// An existing topic is no error.
     virtual Result<void> create(const std::vector<TopicSpec>& topics, std::chrono::milliseconds timeout) = 0;
+    /// As many already is no error.
     virtual Result<void> add_partitions(const std::string& topic, int total, std::chrono::milliseconds timeout) = 0;
+    /// An absent topic is no error.
     virtual Result<void> remove(const std::vector<std::string>& topics, std::chrono::milliseconds timeout) = 0;
     /// Committed offsets of a group for all partitions of these topics; offset -1 = none.
     virtual Result<std::vector<Position>> committed(const std::string& group, const std::vector<std::string>& topics,

@@ -14,15 +14,17 @@ const Statement k_register{"worker_register",
 const Statement k_renew{"worker_renew", R"sql(
 UPDATE workers SET lease_until = now() + make_interval(secs => $2), in_flight = $3, topics = $4, partitions = $5, consumed = $6
  WHERE epoch = $1)sql"};
-const Statement k_leave{"worker_leave", "DELETE FROM workers WHERE epoch = $1"};
+const Statement k_leave{"worker_leave", "SELECT leave_worker($1)"};
 
 // The ids come sorted, so that the row locks of several workers are taken in one order. The claim counts only while the
-// process is still listed: one that was written off takes nothing more.
+// process is still listed: one that was written off takes nothing more. A job that already runs under this epoch, although
+// nobody here holds it, is a claim whose answer was lost with its connection.
 const Statement k_in_flight{"worker_in_flight", "UPDATE workers SET in_flight = $2 WHERE epoch = $1 RETURNING epoch"};
 const Statement k_claim{"jobs_claim", R"sql(
 UPDATE jobs SET status = 'running', attempt = attempt + 1, worker = $1
   FROM unnest($2::uuid[]) AS wanted (id)
- WHERE jobs.id = wanted.id AND jobs.status = 'queued' AND EXISTS (SELECT FROM workers WHERE epoch = $1)
+ WHERE jobs.id = wanted.id AND (jobs.status = 'queued' OR (jobs.status = 'running' AND jobs.worker = $1))
+   AND EXISTS (SELECT FROM workers WHERE epoch = $1)
 RETURNING jobs.id, jobs.attempt,
           jobs.attempt > 1 AND EXISTS (SELECT FROM job_attempts a WHERE a.job_id = jobs.id AND a.outcome IN ('crashed', 'hung')))sql"};
 const Statement k_claim_ordered{"jobs_claim_ordered", R"sql(
@@ -42,14 +44,9 @@ const Statement k_bury{"jobs_bury", "SELECT bury_job($1, $2, $3, $4, $5, $6, $7,
 const Statement k_bury_record{"dead_letter_insert", R"sql(
 INSERT INTO dead_letters (id, job_id, cause, detail, topic, partition, "offset") VALUES ($1, $2, $3, $4, $5, $6, $7)
 ON CONFLICT DO NOTHING)sql"};
-const Statement k_give_back{"jobs_give_back", R"sql(
-WITH returned AS (
-    UPDATE jobs SET status = 'queued', attempt = jobs.attempt - 1, requeued_at = now()
-      FROM unnest($2::uuid[], $3::int[]) AS mine (id, attempt)
-     WHERE jobs.id = mine.id AND jobs.status = 'running' AND jobs.attempt = mine.attempt AND jobs.worker = $1
-    RETURNING jobs.id
-)
-INSERT INTO outbox (id, jobs) SELECT gen_random_uuid(), array_agg(id) FROM returned HAVING count(*) > 0)sql"};
+const Statement k_give_back{"jobs_give_back", "SELECT return_jobs($1, $2)"};
+const Statement k_returned{"jobs_returned", "SELECT count(*) FROM job_attempts WHERE job_id = $1 AND outcome = 'returned'"};
+const Statement k_cancelled{"jobs_cancelled", "SELECT id FROM jobs WHERE id = ANY ($1::uuid[]) AND cancel AND status = 'running'"};
 const Statement k_follow_up{"jobs_follow_up", R"sql(
 INSERT INTO jobs (id, tenant_id, owner_id, kind, lane, order_key, trace, input)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (id) DO NOTHING)sql"};
@@ -170,10 +167,19 @@ Task<Result<void>> Lifecycle::bury_record(DeadLetter letter, Deadline deadline) 
     co_return Result<void>{};
 }
 
-Task<Result<void>> Lifecycle::give_back(Epoch epoch, std::vector<base::Uuid> ids, std::vector<std::int32_t> attempts,
-                                        Deadline deadline) {
-    CO_TRY_VOID(co_await durable_.run(postgres::call(k_give_back, epoch, ids, attempts), deadline));
+Task<Result<void>> Lifecycle::give_back(Epoch epoch, std::vector<base::Uuid> ids, Deadline deadline) {
+    CO_TRY_VOID(co_await durable_.run(postgres::call(k_give_back, epoch, ids), deadline));
     co_return Result<void>{};
+}
+
+Task<Result<int>> Lifecycle::returned(JobId id, Deadline deadline) {
+    CO_TRY(const auto rows, co_await durable_.run(postgres::call(k_returned, id), deadline));
+    co_return static_cast<int>(rows[0].get<std::int64_t>(0));
+}
+
+Task<Result<std::vector<base::Uuid>>> Lifecycle::cancelled(std::vector<base::Uuid> ids, Deadline deadline) {
+    CO_TRY(const auto rows, co_await claims_.run(postgres::call(k_cancelled, ids), deadline));
+    co_return ids_of(rows);
 }
 
 Task<Result<void>> Lifecycle::leave(Epoch epoch, Deadline deadline) {

@@ -72,8 +72,13 @@ class Lifecycle {
     Task<Result<bool>> bury(DeadLetter letter, std::string worker, bool dead_blocks, Deadline deadline);
     /// A record that is no job of ours: kept as a dead letter.
     Task<Result<void>> bury_record(DeadLetter letter, Deadline deadline);
-    /// At a stop: unfinished claims become queued again, uncounted.
-    Task<Result<void>> give_back(Epoch epoch, std::vector<base::Uuid> ids, std::vector<std::int32_t> attempts, Deadline deadline);
+    /// At a stop: unfinished claims become queued again. Such an attempt does not count against the kind's budget.
+    Task<Result<void>> give_back(Epoch epoch, std::vector<base::Uuid> ids, Deadline deadline);
+    /// How many attempts of a job were given back.
+    Task<Result<int>> returned(JobId id, Deadline deadline);
+    /// Which of these running jobs their owners want cancelled.
+    Task<Result<std::vector<base::Uuid>>> cancelled(std::vector<base::Uuid> ids, Deadline deadline);
+    /// Signs off; gives back whatever the database still holds against this epoch.
     Task<Result<void>> leave(Epoch epoch, Deadline deadline);
 
  private:

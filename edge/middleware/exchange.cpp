@@ -1,0 +1,47 @@
+#include "edge/middleware/exchange.hpp"
+
+#include <algorithm>
+#include <charconv>
+
+namespace millrace::edge::middleware {
+
+namespace {
+std::string_view trim(std::string_view text) {
+    const auto first = text.find_first_not_of(" \t");
+    return first == std::string_view::npos ? std::string_view{} : text.substr(first, text.find_last_not_of(" \t") - first + 1);
+}
+
+bool equals(std::string_view a, std::string_view b) {
+    const auto lower = [](unsigned char c) { return c >= 'A' && c <= 'Z' ? c + 32 : c; };
+    return std::ranges::equal(a, b, {}, lower, lower);
+}
+}  // namespace
+
+Preference parse_prefer(std::string_view header) {
+    Preference out;
+    while (!header.empty()) {
+        const auto comma = header.find(',');
+        const auto item = trim(header.substr(0, std::min(comma, header.find(';'))));
+        header = comma == std::string_view::npos ? std::string_view{} : header.substr(comma + 1);
+        const auto equal = item.find('=');
+        const auto name = trim(item.substr(0, equal));
+        if (equals(name, "respond-async")) out.respond_async = true;
+        if (equals(name, "wait") && equal != std::string_view::npos && !out.wait) {  // the first of a repeated preference wins
+            auto value = trim(item.substr(equal + 1));
+            if (value.size() > 1 && value.front() == '"' && value.back() == '"') value = value.substr(1, value.size() - 2);
+            std::uint32_t seconds = 0;
+            const auto [end, ec] = std::from_chars(value.data(), value.data() + value.size(), seconds);
+            if (ec == std::errc{} && end == value.data() + value.size()) out.wait = std::chrono::seconds(seconds);
+        }
+    }
+    return out;
+}
+
+server::Response json_response(int status, std::string body) {
+    server::Response response;
+    response.status = status;
+    response.body = std::move(body);
+    return response;
+}
+
+}  // namespace millrace::edge::middleware

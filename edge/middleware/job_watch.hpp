@@ -1,0 +1,60 @@
+#pragma once
+// Who waits for which job on this edge. Redis wakes at once; PostgreSQL says what is true, asked for all waiters in one batch.
+
+#include <functional>
+#include <memory>
+#include <unordered_map>
+
+#include "shared/async/event.hpp"
+#include "shared/async/task_group.hpp"
+#include "shared/domain/jobs/live.hpp"
+#include "shared/domain/jobs/view.hpp"
+#include "shared/redis/redis.hpp"
+
+namespace millrace::edge::middleware {
+
+class JobWatch {
+ public:
+    struct Options {
+        std::chrono::milliseconds poll_connected{2000};  ///< a lost wake-up costs at most this
+        std::chrono::milliseconds poll_away{200};        ///< while Redis is away
+    };
+
+    JobWatch(async::TaskGroup& tasks, redis::Subscriber& subscriber, domain::jobs::Reader& reader, Options options);
+    ~JobWatch();
+
+    /// An existing job once it has ended, or as it was last seen at the deadline; `unavailable` when it could not be read at all.
+    /// `wake` is the caller's: setting it ends the wait early.
+    Task<Result<domain::jobs::View>> wait_final(base::JobId id, async::Event& wake, Deadline deadline);
+
+    /// Calls `wake` whenever the job may have changed (its end, or a poll); from the io thread; until unfollow().
+    using Token = std::uint64_t;
+    Token follow(base::JobId id, std::function<void()> wake);
+    void unfollow(base::JobId id, Token token);
+
+    [[nodiscard]] std::size_t waiting() const noexcept { return entries_.size(); }
+
+ private:
+    struct Entry {
+        std::unordered_map<Token, std::function<void()>> followers;
+        std::vector<async::Event*> waiters;
+        std::optional<domain::jobs::View> view;  ///< the last one read for the waiters
+    };
+
+    Task<void> read_changed();
+    Task<void> poll();
+    void changed(const base::Uuid& id);
+    void drop_if_unused(const base::Uuid& id);
+
+    async::TaskGroup& tasks_;
+    redis::Subscriber& subscriber_;
+    domain::jobs::Reader& reader_;
+    Options options_;
+    std::unordered_map<base::Uuid, Entry> entries_;
+    std::vector<base::Uuid> to_read_;
+    async::Event work_;
+    Token next_token_ = 1;
+    redis::Subscriber::Token done_token_ = 0;
+};
+
+}  // namespace millrace::edge::middleware

@@ -1,0 +1,176 @@
+#include "edge/middleware/pipeline.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "shared/telemetry/log.hpp"
+
+namespace millrace::edge::middleware {
+
+namespace {
+
+constexpr std::string_view k_cors_request_headers =
+    "Authorization, Content-Type, X-API-Key, Prefer, Idempotency-Key, Last-Event-ID";
+constexpr std::string_view k_cors_response_headers =
+    "Location, Link, ETag, Retry-After, Preference-Applied, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset";
+
+void put(server::Response& response, std::string_view name, std::string_view value) {
+    response.headers.emplace_back(name, value);
+}
+
+}  // namespace
+
+std::string_view bearer_token(const server::Request& request) {
+    const auto value = request.header("authorization");
+    constexpr std::string_view scheme = "bearer ";
+    if (value.size() <= scheme.size()) return {};
+    const bool is_bearer = std::ranges::equal(value.substr(0, scheme.size()), scheme, {},
+                                              [](unsigned char c) { return c >= 'A' && c <= 'Z' ? c + 32 : c; });
+    return is_bearer ? value.substr(scheme.size()) : std::string_view{};
+}
+
+Pipeline::Pipeline(std::vector<Surface> surfaces, std::vector<Endpoint> endpoints, const domain::identity::TokenIssuer& tokens,
+                   telemetry::Tracer& tracer, telemetry::Registry& metrics, PipelineOptions options)
+    : surfaces_(std::move(surfaces)),
+      endpoints_(std::move(endpoints)),
+      tokens_(tokens),
+      tracer_(tracer),
+      options_(std::move(options)),
+      seconds_(metrics.histogram("millrace_http_request_seconds", "Time to the response head", {},
+                                 {0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10, 60})) {
+    for (std::size_t i = 0; i < endpoints_.size(); ++i) router_.add(endpoints_[i].method, endpoints_[i].pattern, i);
+    for (const auto* status : {"1xx", "2xx", "3xx", "4xx", "5xx"}) {
+        by_class_.push_back(&metrics.counter("millrace_http_requests_total", "Requests answered", {{"status", status}}));
+    }
+}
+
+server::BodyPlan Pipeline::plan(const server::Request& head) {
+    const auto match = router_.find(head.method, head.path);
+    return match.kind == server::Match::Kind::found ? endpoints_[match.index].body : server::BodyPlan{};
+}
+
+Task<server::Response> Pipeline::handle(server::Request& request) {
+    const auto started = std::chrono::steady_clock::now();
+    const auto& surface = surface_of(surfaces_, request.path);
+    auto span = tracer_.start_server(fmt::format("{} {}", server::to_string(request.method), surface.name),
+                                     request.header("traceparent"));
+    Exchange exchange{.request = request,
+                      .surface = surface,
+                      .trace = span.context(),
+                      .principal = {},
+                      .deadline = Deadline::in(options_.handler_deadline)};
+    auto result = co_await dispatch(exchange, span);
+    if (!result) span.fail(result.error().log.empty() ? result.error().detail : result.error().log);
+    auto response = result ? std::move(*result) : rendered(surface, result.error(), exchange.trace);
+    finish_headers(&request, response, exchange.trace);
+    span.set("http.response.status_code", std::int64_t{response.status});
+    by_class_[static_cast<std::size_t>(std::clamp(response.status / 100, 1, 5)) - 1]->add();
+    seconds_.observe(std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count());
+    co_return response;
+}
+
+Task<Result<server::Response>> Pipeline::dispatch(Exchange& exchange, telemetry::Span& span) {
+    auto& request = exchange.request;
+    auto match = router_.find(request.method, request.path);
+    if (request.method == server::Method::options && match.kind != server::Match::Kind::found) {
+        if (match.kind == server::Match::Kind::not_found) co_return fail(ErrorCode::not_found, "there is nothing at this path");
+        co_return preflight(request, match.allow);
+    }
+    if (match.kind == server::Match::Kind::not_found) co_return fail(ErrorCode::not_found, "there is nothing at this path");
+    if (match.kind == server::Match::Kind::method_not_allowed) {
+        auto response = rendered(exchange.surface,
+                                 fail(ErrorCode::invalid, fmt::format("this path allows {}", match.allow), {.reason = "METHOD_NOT_ALLOWED"}).error(),
+                                 exchange.trace);
+        put(response, "Allow", match.allow);
+        co_return response;
+    }
+    const auto& endpoint = endpoints_[match.index];
+    exchange.endpoint = &endpoint;
+    request.params = std::move(match.params);
+    span.set("http.route", endpoint.pattern);
+    CO_TRY_VOID(authenticate(exchange));
+    co_return co_await endpoint.handler(exchange);
+}
+
+Result<void> Pipeline::authenticate(Exchange& exchange) const {
+    const auto auth = exchange.endpoint->auth;
+    if (auth == Auth::none) return {};
+    const auto token = bearer_token(exchange.request);
+    if (token.empty() && auth == Auth::bearer_or_job_token && exchange.request.query_param("token")) return {};
+    if (token.empty()) return fail(ErrorCode::unauthenticated, "the access token is missing, invalid or expired");
+    TRY(auto claims, tokens_.verify(token, "access", std::chrono::system_clock::now()));
+    exchange.principal = std::move(claims.principal);
+    return {};
+}
+
+bool Pipeline::origin_allowed(std::string_view origin) const {
+    return std::ranges::find(options_.cors_origins, origin) != options_.cors_origins.end();
+}
+
+server::Response Pipeline::preflight(const server::Request& request, std::string_view allow) const {
+    server::Response response;
+    response.status = 204;
+    put(response, "Allow", allow);
+    if (origin_allowed(request.header("origin"))) {
+        put(response, "Access-Control-Allow-Methods", allow);
+        put(response, "Access-Control-Allow-Headers", k_cors_request_headers);
+        put(response, "Access-Control-Max-Age", "600");
+    }
+    return response;
+}
+
+void Pipeline::finish_headers(const server::Request* request, server::Response& response,
+                              const telemetry::TraceContext& trace) const {
+    put(response, "X-Content-Type-Options", "nosniff");
+    put(response, "Referrer-Policy", "no-referrer");
+    put(response, "Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'");
+    put(response, "Cross-Origin-Resource-Policy", "same-site");
+    const auto has = [&response](std::string_view name) {
+        return std::ranges::find(response.headers, name, &std::pair<std::string, std::string>::first) != response.headers.end();
+    };
+    if (!has("Cache-Control")) put(response, "Cache-Control", "no-store");
+    put(response, "traceparent", trace.traceparent());
+    if (!request) return;
+    const auto origin = request->header("origin");
+    put(response, "Vary", "Origin");
+    if (!origin.empty() && origin_allowed(origin)) {
+        put(response, "Access-Control-Allow-Origin", origin);
+        put(response, "Access-Control-Expose-Headers", k_cors_response_headers);
+    }
+}
+
+server::Response Pipeline::rendered(const Surface& surface, const Error& error, const telemetry::TraceContext& trace) const {
+    auto body = surface.render(error, trace);
+    server::Response response;
+    response.status = body.status;
+    response.content_type = std::move(body.content_type);
+    response.body = std::move(body.body);
+    if (error.retry_after) {
+        put(response, "Retry-After", std::to_string(error.retry_after->count()));
+    } else if (response.status == 503) {
+        put(response, "Retry-After", "1");
+    }
+    if (response.status == 401) put(response, "WWW-Authenticate", "Bearer");
+    if (response.status >= 500) {
+        telemetry::log::error("a request failed", {{"surface", surface.name},
+                                                   {"status", std::int64_t{response.status}},
+                                                   {"code", base::to_string(error.code)},
+                                                   {"cause", error.log.empty() ? error.detail : error.log},
+                                                   {"source", error.source},
+                                                   {"at", fmt::format("{}:{}", error.where.file_name(), error.where.line())},
+                                                   {"trace_id", trace.trace_id_hex()}});
+    }
+    return response;
+}
+
+server::Response Pipeline::render(const server::Request* head, const Error& error, int status) {
+    const auto& surface = head ? surface_of(surfaces_, head->path) : surfaces_.back();
+    const auto trace = telemetry::TraceContext::fresh();
+    auto response = rendered(surface, error, trace);
+    if (status != 0) response.status = status;
+    finish_headers(head, response, trace);
+    return response;
+}
+
+}  // namespace millrace::edge::middleware

@@ -1,0 +1,52 @@
+#pragma once
+// The way of every request: trace, surface, route, CORS, credential, handler, error rendering, headers, log and metrics.
+
+#include <memory>
+#include <vector>
+
+#include "edge/middleware/exchange.hpp"
+#include "edge/server/router.hpp"
+#include "shared/domain/identity/jwt.hpp"
+#include "shared/telemetry/metrics.hpp"
+
+namespace millrace::edge::middleware {
+
+struct PipelineOptions {
+    std::vector<std::string> cors_origins;  ///< exact origins, beside the surfaces' own rules
+    std::chrono::milliseconds handler_deadline{5000};
+};
+
+class Pipeline final : public server::Application {
+ public:
+    /// The last surface is the one for paths that no other owns.
+    Pipeline(std::vector<Surface> surfaces, std::vector<Endpoint> endpoints, const domain::identity::TokenIssuer& tokens,
+             telemetry::Tracer& tracer, telemetry::Registry& metrics, PipelineOptions options);
+
+    server::BodyPlan plan(const server::Request& head) override;
+    Task<server::Response> handle(server::Request& request) override;
+    server::Response render(const server::Request* head, const Error& error, int status) override;
+
+    [[nodiscard]] const std::vector<Endpoint>& endpoints() const noexcept { return endpoints_; }
+
+ private:
+    Task<Result<server::Response>> dispatch(Exchange& exchange, telemetry::Span& span);
+    Result<void> authenticate(Exchange& exchange) const;
+    [[nodiscard]] server::Response preflight(const server::Request& request, std::string_view allow) const;
+    [[nodiscard]] bool origin_allowed(std::string_view origin) const;
+    void finish_headers(const server::Request* request, server::Response& response, const telemetry::TraceContext& trace) const;
+    server::Response rendered(const Surface& surface, const Error& error, const telemetry::TraceContext& trace) const;
+
+    std::vector<Surface> surfaces_;
+    std::vector<Endpoint> endpoints_;
+    server::Router router_;
+    const domain::identity::TokenIssuer& tokens_;
+    telemetry::Tracer& tracer_;
+    PipelineOptions options_;
+    std::vector<telemetry::Counter*> by_class_;  ///< 1xx … 5xx
+    telemetry::Histogram& seconds_;
+};
+
+/// Reads one Bearer credential; empty when there is none.
+[[nodiscard]] std::string_view bearer_token(const server::Request& request);
+
+}  // namespace millrace::edge::middleware

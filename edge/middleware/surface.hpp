@@ -1,0 +1,38 @@
+#pragma once
+// A surface is one product's share of the URL space: its prefix, its error bodies, its CORS rule (design §4). Handlers return one
+// Error and never format it.
+
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "edge/server/http.hpp"
+#include "shared/telemetry/trace.hpp"
+
+namespace millrace::edge::middleware {
+
+/// What an Error becomes on the wire.
+struct Rendered {
+    int status = 500;
+    std::string content_type = "application/json";
+    std::string body;
+};
+
+struct Surface {
+    std::string name;
+    std::vector<std::string> prefixes;  ///< "/api/v1" owns "/api/v1" and everything below
+    /// Status of an error that the code alone does not decide: `invalid` is 422 in one product and 400 in the others.
+    std::function<Rendered(const Error& error, const telemetry::TraceContext& trace)> render;
+};
+
+/// The surface with the longest matching prefix, else the last one (problem+json).
+[[nodiscard]] const Surface& surface_of(const std::vector<Surface>& surfaces, std::string_view path);
+
+/// The status that an error code means where the surface has no rule of its own.
+[[nodiscard]] int http_status(const Error& error, int invalid_status);
+
+/// RFC 9457 problem+json; the jobs surface and everything outside the products.
+[[nodiscard]] Surface problem_surface();
+
+}  // namespace millrace::edge::middleware

@@ -1,0 +1,164 @@
+// Running attempts: start, watch, cancel, settle.
+
+#include <fmt/format.h>
+
+#include <boost/asio/this_coro.hpp>
+
+#include "shared/telemetry/log.hpp"
+#include "workers/runtime/running.hpp"
+
+namespace millrace::workers::runtime {
+
+namespace jobs = domain::jobs;
+
+namespace {
+const postgres::Statement k_set_tenant{"spend_tenant", "SELECT set_config('app.tenant', $1, true)"};
+const postgres::Statement k_spend{"usage_insert", R"sql(
+INSERT INTO usage (job_id, attempt, call, tenant_id, purpose, provider, model, tokens_in, tokens_out, cost_usd, latency_ms, outcome)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10::float8, $11, $12) ON CONFLICT DO NOTHING)sql"};
+constexpr auto k_spend_timeout = std::chrono::seconds(3);
+constexpr auto k_tick = std::chrono::milliseconds(100);
+constexpr int k_ticks_per_cancel_check = 20;
+}  // namespace
+
+Worker::Running::Running(Worker& worker, Job j, bool is_alone)
+    : job(std::move(j)),
+      alone(is_alone),
+      worker_(worker),
+      deadline_(Deadline::in(job.kind->timeout)),
+      live_(worker.ports_.settle.redis, job.id, job.attempt) {}
+
+Task<Result<void>> Worker::Running::spend(Spend spend) {
+    std::vector<postgres::Call> calls;
+    calls.push_back(postgres::call(k_set_tenant, job.tenant.str()));
+    calls.push_back(postgres::call(k_spend, job.id, job.attempt, spend.call, job.tenant, spend.purpose, spend.provider, spend.model,
+                                   spend.tokens_in, spend.tokens_out, spend.cost_usd,
+                                   static_cast<std::int32_t>(spend.latency.count()), spend.outcome));
+    CO_TRY_VOID(co_await worker_.ports_.settle.app.transaction(std::move(calls), Deadline::in(k_spend_timeout)));
+    co_return Result<void>{};
+}
+
+void Worker::start_next() {
+    while (!draining_ && !alone_ && running_.size() < options_.concurrency) {
+        std::optional<Queued> next;
+        if (!suspects_.empty()) {
+            if (!running_.empty()) return;  // let the others finish first
+            next = std::move(suspects_.front());
+            suspects_.pop_front();
+            alone_ = true;
+        } else {
+            next = queue_.pop();
+        }
+        if (!next) return;
+        auto running = std::make_shared<Running>(*this, std::move(next->job), next->alone);
+        running_.emplace(running->job.id.uuid, running);
+        running->task = attempts_.spawn(running->job.kind->name, run_attempt(running));
+    }
+}
+
+Task<void> Worker::run_attempt(std::shared_ptr<Running> running) {
+    auto span = ports_.tracer.start("job " + running->job.kind->name, running->job.trace);
+    span.set("job.id", running->job.id.str());
+    span.set("job.attempt", std::int64_t{running->job.attempt});
+    running->job.trace = span.context();
+    running->handling = true;
+    auto outcome = co_await call_handler(running);
+    running->handling = false;
+    // Whatever stopped the handler must not stop the writing down of its outcome.
+    co_await asio::this_coro::reset_cancellation_state();
+    if (running->stop == Stop::shutdown) {
+        finished(*running, Settled::fenced);  // leave() gives it back
+        co_return;
+    }
+    if (!outcome) span.fail(outcome.error().log.empty() ? outcome.error().detail : outcome.error().log);
+    const auto settled = co_await settler_.settle(running->job, std::move(outcome));
+    finished(*running, settled);
+}
+
+Task<Result<Outcome>> Worker::call_handler(std::shared_ptr<Running> running) {
+    std::string died;
+    try {
+        auto input = running->job.input;
+        if (input.empty()) {  // it was too large for the record
+            CO_TRY(running->job.input, co_await lifecycle_.input(running->job.id.uuid, running->deadline()));
+        }
+        auto& handler = handlers_.find(running->job.kind->name)->second;
+        auto outcome = co_await handler(running->job, *running);
+        if (running->stop == Stop::none) co_return outcome;
+    } catch (const boost::system::system_error& e) {
+        if (e.code() != asio::error::operation_aborted) died = e.what();
+    } catch (const std::exception& e) {
+        died = e.what();
+    }
+    switch (running->stop) {
+        case Stop::client: co_return fail(ErrorCode::cancelled, "the job was cancelled");
+        case Stop::timeout:
+            co_return fail(ErrorCode::timeout, "the job took too long",
+                           {.log = fmt::format("the attempt passed its {} ms", running->job.kind->timeout.count())});
+        case Stop::shutdown: co_return fail(ErrorCode::unavailable, "the worker was asked to stop");
+        case Stop::none: break;
+    }
+    co_return fail(ErrorCode::internal, "the job could not be processed", {.log = "the handler threw: " + died});
+}
+
+void Worker::finished(const Running& running, Settled settled) {
+    const auto seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - running.started).count();
+    switch (settled) {
+        case Settled::committed: finished_total_.add(); break;
+        case Settled::fenced: fenced_total_.add(); break;
+        case Settled::retried: retried_total_.add(); break;
+        case Settled::dead: dead_total_.add(); break;
+    }
+    seconds_.observe(seconds);
+    if (running.stop != Stop::shutdown) {
+        telemetry::log::info("attempt ended", {{"job_id", running.job.id.str()},
+                                               {"kind", running.job.kind->name},
+                                               {"attempt", std::int64_t{running.job.attempt}},
+                                               {"settled", to_string(settled)},
+                                               {"seconds", seconds},
+                                               {"trace_id", running.job.trace.trace_id_hex()}});
+    }
+    if (running.alone) alone_ = false;
+    const auto id = running.job.id.uuid;
+    if (running.stop != Stop::shutdown) claimed_.erase(id);
+    running_.erase(id);  // destroys `running` unless the attempt's task still holds it
+    running_gauge_.set(static_cast<double>(running_.size()));
+    room_.notify_all();
+    start_next();
+}
+
+Task<void> Worker::watch() {
+    for (int tick = 0;; ++tick) {
+        co_await async::sleep_for(executor_, k_tick);
+        std::vector<async::TaskGroup::Id> late;
+        stuck_ = false;
+        for (auto& [id, running] : running_) {
+            if (!running->handling || !running->deadline().passed()) continue;
+            if (running->stop == Stop::none) {
+                running->stop = Stop::timeout;
+                late.push_back(running->task);
+            }
+            stuck_ |= std::chrono::steady_clock::now() > running->deadline().when() + options_.cancel_grace;
+        }
+        for (const auto task : late) attempts_.cancel(task);
+        if (tick % k_ticks_per_cancel_check == 0 && !running_.empty()) co_await find_cancelled();
+    }
+}
+
+void Worker::cancel_job(const base::Uuid& id) {
+    const auto found = running_.find(id);
+    if (found == running_.end() || !found->second->handling || found->second->stop != Stop::none) return;
+    found->second->stop = Stop::client;
+    attempts_.cancel(found->second->task);
+}
+
+/// The nudge through Redis may be lost; this is what the row says.
+Task<void> Worker::find_cancelled() {
+    std::vector<base::Uuid> ids;
+    for (const auto& [id, running] : running_) ids.push_back(id);
+    const auto wanted = co_await lifecycle_.cancelled(std::move(ids), Deadline::in(std::chrono::seconds(2)));
+    if (!wanted) co_return;
+    for (const auto& id : *wanted) cancel_job(id);
+}
+
+}  // namespace millrace::workers::runtime

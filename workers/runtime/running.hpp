@@ -1,0 +1,33 @@
+#pragma once
+// One attempt while it runs.
+
+#include "workers/runtime/worker.hpp"
+
+namespace millrace::workers::runtime {
+
+/// Why an attempt was asked to stop.
+enum class Stop : std::uint8_t { none, client, timeout, shutdown };
+
+class Worker::Running final : public Attempt {
+ public:
+    Running(Worker& worker, Job job, bool alone);
+
+    domain::jobs::LiveWriter& live() override { return live_; }
+    [[nodiscard]] Deadline deadline() const override { return deadline_; }
+    Task<Result<void>> spend(Spend spend) override;
+    [[nodiscard]] Executor executor() const override { return worker_.executor_; }
+
+    Job job;
+    bool alone;
+    Stop stop = Stop::none;
+    bool handling = false;  ///< the handler runs, the outcome is not known yet
+    async::TaskGroup::Id task = 0;
+    base::SteadyTime started = std::chrono::steady_clock::now();
+
+ private:
+    Worker& worker_;
+    Deadline deadline_;
+    domain::jobs::LiveWriter live_;
+};
+
+}  // namespace millrace::workers::runtime
