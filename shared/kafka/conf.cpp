@@ -100,6 +100,11 @@ Conf admin_conf(const std::string& brokers) {
     return conf;
 }
 
+bool is_fatal(rd_kafka_event_t* event) {
+    // The event carries the cause, not ERR__FATAL, and a flag.
+    return rd_kafka_event_error_is_fatal(event) != 0 || rd_kafka_event_error(event) == RD_KAFKA_RESP_ERR__FATAL;
+}
+
 Error delivery_error(rd_kafka_resp_err_t err, rd_kafka_msg_status_t status) {
     auto text = fmt::format("{}: {}", rd_kafka_err2name(err), rd_kafka_err2str(err));
     const auto made = [&](ErrorCode code, std::string detail) {

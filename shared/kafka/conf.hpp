@@ -50,6 +50,8 @@ class Conf {
 [[nodiscard]] Conf consumer_conf(const ConsumerOptions& options);
 [[nodiscard]] Conf admin_conf(const std::string& brokers);
 
+/// An error event after which its client can do nothing more.
+[[nodiscard]] bool is_fatal(rd_kafka_event_t* event);
 /// A failed delivery: what the caller can make of it. `status` tells whether the record may stand in the log all the same.
 [[nodiscard]] Error delivery_error(rd_kafka_resp_err_t err, rd_kafka_msg_status_t status);
 /// A failed request of an administrator.

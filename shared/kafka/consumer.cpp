@@ -209,8 +209,9 @@ class RdConsumer final : public Consumer {
         } else if (rd_kafka_event_type(event.get()) == RD_KAFKA_EVENT_ERROR) {
             const auto err = rd_kafka_event_error(event.get());
             const std::string text = rd_kafka_event_error_string(event.get());
+            const bool fatal = is_fatal(event.get());
             event.reset();  // before its instance
-            if (err == RD_KAFKA_RESP_ERR__FATAL && !closed_) {
+            if (fatal && !closed_) {
                 rebuild(text);
             } else {
                 emit_(fmt::format("kafka consumer: {}: {}", rd_kafka_err2name(err), text));

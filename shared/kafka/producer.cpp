@@ -195,7 +195,9 @@ class RdProducer final : public Producer {
 
     // --- records out ----------------------------------------------------------------------------------------------
 
+    /// Null when that cannot be the name of a topic.
     rd_kafka_topic_t* topic_handle(const std::string& name) {
+        if (name.empty() || name.size() > 249) return nullptr;
         if (const auto found = topics_.find(name); found != topics_.end()) return found->second.get();
         Topic made(rd_kafka_topic_new(client_.get(), name.c_str(), nullptr));
         return made ? topics_.emplace(name, std::move(made)).first->second.get() : nullptr;
@@ -257,7 +259,7 @@ class RdProducer final : public Producer {
             if (rd_kafka_event_type(event.get()) == RD_KAFKA_EVENT_DR) {
                 reports(event.get());
             } else if (rd_kafka_event_type(event.get()) == RD_KAFKA_EVENT_ERROR) {
-                error(rd_kafka_event_error(event.get()), rd_kafka_event_error_string(event.get()));
+                error(event.get());
             }
             // An empty queue needs no further poll to be told: what lands on it from now on wakes us again.
         } while (rd_kafka_queue_length(queue_.get()) > 0);
@@ -281,8 +283,10 @@ class RdProducer final : public Producer {
         }
     }
 
-    void error(rd_kafka_resp_err_t err, const char* text) {
-        if (err == RD_KAFKA_RESP_ERR__FATAL) {
+    void error(rd_kafka_event_t* event) {
+        const auto err = rd_kafka_event_error(event);
+        const auto* text = rd_kafka_event_error_string(event);
+        if (is_fatal(event)) {
             fatal_ = true;
             fatal_text_ = text;
             return;

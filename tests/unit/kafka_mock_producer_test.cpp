@@ -6,12 +6,14 @@
 #include <vector>
 
 #include "shared/kafka/kafka.hpp"
+#include "tests/support/kafka_loop.hpp"
 #include "tests/unit/kafka_mock.hpp"
 
 using namespace std::chrono_literals;
 using namespace millrace;
 using millrace::tests::Loop;
 using millrace::tests::MockCluster;
+using millrace::tests::Told;
 
 namespace {
 
@@ -38,19 +40,6 @@ struct Ledger {
     void exactly_once() const {
         CHECK(reports.size() == static_cast<std::size_t>(published));
         for (const auto& [id, all] : reports) CHECK_MESSAGE(all.size() == 1, "record " << id);
-    }
-};
-
-struct Events {
-    std::vector<std::string> texts;
-    [[nodiscard]] bool has(std::string_view part) const {
-        for (const auto& t : texts) {
-            if (t.find(part) != std::string::npos) return true;
-        }
-        return false;
-    }
-    std::function<void(std::string)> hook() {
-        return [this](std::string text) { texts.push_back(std::move(text)); };
     }
 };
 
@@ -98,7 +87,7 @@ TEST_CASE("a fatal error rebuilds the producer and every record is accounted for
     cluster.topic("t");
     Loop loop;
     Ledger ledger;
-    Events events;
+    Told events;
     const auto producer = kafka::make_producer(
         loop.executor(), {.brokers = cluster.brokers(), .client_id = "test", .on_event = events.hook()});
     CHECK(loop.run(producer->warm({"t"}, Deadline::in(10s))).has_value());
@@ -108,10 +97,7 @@ TEST_CASE("a fatal error rebuilds the producer and every record is accounted for
     cluster.rtt(50);
     cluster.fail_requests(tests::k_api_produce, RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER);
     for (int i = 0; i < 200; ++i) ledger.publish(*producer, "t");
-    const bool rebuilt = loop.until([&] { return events.has("fatal error, rebuilt"); });
-    for (auto& e : events.texts) MESSAGE(e);
-    MESSAGE(ledger.reports.size());MESSAGE(ledger.count(std::nullopt));
-    REQUIRE(rebuilt);
+    REQUIRE(loop.until([&] { return events.has("fatal error, rebuilt"); }));
     cluster.rtt(0);
     for (int i = 0; i < 100; ++i) ledger.publish(*producer, "t");
     REQUIRE(loop.until([&] { return ledger.complete(); }));
@@ -129,7 +115,7 @@ TEST_CASE("a producer that goes fatal again and again backs off") {
     cluster.topic("t");
     Loop loop;
     Ledger ledger;
-    Events events;
+    Told events;
     const auto producer = kafka::make_producer(
         loop.executor(), {.brokers = cluster.brokers(), .client_id = "test", .on_event = events.hook()});
     for (int i = 0; i < 4; ++i) {
@@ -230,7 +216,7 @@ TEST_CASE("errors that a caller can mend have their own codes") {
     const auto producer = kafka::make_producer(loop.executor(), {.brokers = cluster.brokers(), .client_id = "test"});
     ledger.publish(*producer, "t", "k", std::string(2'000'000, 'x'));
     ledger.publish(*producer, "absent");
-    ledger.publish(*producer, std::string(300, 'n'));
+    ledger.publish(*producer, "");
     REQUIRE(loop.until([&] { return ledger.complete(); }));
     CHECK(ledger.reports[0][0].error().code == ErrorCode::too_large);
     CHECK(ledger.reports[1][0].error().code == ErrorCode::invalid);

@@ -1,0 +1,49 @@
+// Contract §3.2.
+
+#include <algorithm>
+
+#include "edge/surfaces/knowledge/knowledge.hpp"
+#include "shared/domain/knowledge/chats.hpp"
+
+namespace millrace::edge::surfaces::knowledge {
+
+using domain::jobs::NewJob;
+using middleware::Auth;
+using middleware::Endpoint;
+using middleware::Exchange;
+using server::Method;
+using server::Response;
+
+namespace {
+
+Task<Result<Response>> ask(Ports ports, Exchange& exchange) {
+    const auto& who = exchange.who();
+    CO_TRY(auto question, domain::knowledge::decode_question(exchange.request.body, who));
+    auto canonical = question;
+    if (question.new_conversation) canonical.conversation = {};
+    NewJob job{.tenant = who.tenant,
+               .owner = who.user,
+               .kind = ports.catalog.kind("knowledge.answer"),
+               .order_key = {},
+               .trace = {},
+               .input = to_json(question)};
+    CO_TRY(const auto accepted, co_await ports.gate.accept(exchange, std::move(job), to_json(canonical)));
+    if (exchange.request.header("accept").find("text/event-stream") != std::string_view::npos) {
+        CO_TRY(auto view, co_await ports.jobs.reader.find(accepted.id, exchange.deadline));
+        if (view) {
+            co_return co_await jobs::follow(ports.jobs, std::move(*view), std::string(exchange.request.header("last-event-id")));
+        }
+    }
+    co_return co_await ports.gate.hold(exchange, accepted, [](const domain::jobs::View& done) {
+        return middleware::json_response(200, done.result.value_or("{}"));
+    });
+}
+
+}  // namespace
+
+std::vector<Endpoint> chats_endpoints(Ports ports) {
+    return {{Method::post, "/api/v1/chats/rag", "askQuestion", Auth::bearer,
+             [ports](Exchange& exchange) { return ask(ports, exchange); }}};
+}
+
+}  // namespace millrace::edge::surfaces::knowledge

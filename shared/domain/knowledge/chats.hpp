@@ -1,0 +1,34 @@
+#pragma once
+// Questions and their conversations (contract knowledge.md §3.2, §5.2).
+
+#include <optional>
+#include <string>
+
+#include "shared/domain/identity/principal.hpp"
+#include "shared/domain/jobs/job.hpp"
+#include "shared/postgres/postgres.hpp"
+
+namespace millrace::domain::knowledge {
+
+/// What is asked; the event's data (millrace.answer.requested.v1).
+struct AnswerRequested {
+    std::string query;  ///< 1 to 1000 characters
+    base::Uuid conversation;
+    std::optional<std::string> model;  ///< an alias
+    int top_k = 5;
+    double temperature = 0.7;
+    int max_tokens = 500;
+    bool new_conversation = false;  ///< the client named none: the id is ours (not part of the event)
+};
+[[nodiscard]] std::string to_json(const AnswerRequested& event);
+[[nodiscard]] Result<AnswerRequested> parse_answer_requested(std::string_view json);
+
+/// The contract's request body. `session_id` and `conversation_id` are the same thing; a session id that is no UUID names a
+/// conversation of this user all the same, always the same one.
+[[nodiscard]] Result<AnswerRequested> decode_question(std::string_view body, const identity::Principal& who);
+
+/// Effects of an answered question: the conversation and both messages.
+[[nodiscard]] std::vector<postgres::Call> record_exchange(base::TenantId tenant, base::UserId user, base::JobId job,
+                                                          const AnswerRequested& question, std::string_view answer);
+
+}  // namespace millrace::domain::knowledge
