@@ -125,14 +125,14 @@ $$;
 
 -- A worker that is gone: its running jobs are queued again (or buried after crashes_max crashes), its row is removed.
 -- Conditional on the epoch, so a false alarm only costs the work done so far.
-CREATE FUNCTION requeue_worker(gone bigint, why text, crashes_max integer, OUT requeued uuid[], OUT buried uuid[])
+CREATE FUNCTION requeue_worker(gone bigint, why text, crashes_max integer, OUT announced uuid, OUT buried uuid[])
     LANGUAGE plpgsql AS $$
 DECLARE
     who     record;
     job     record;
     crashes integer;
+    requeued uuid[] := '{}';
 BEGIN
-    requeued := '{}';
     buried := '{}';
     DELETE FROM workers WHERE epoch = gone RETURNING name, in_flight INTO who;
     IF NOT FOUND THEN RETURN; END IF;
@@ -154,15 +154,16 @@ BEGIN
         END IF;
     END LOOP;
     IF cardinality(requeued) > 0 THEN
-        INSERT INTO outbox (id, jobs) VALUES (gen_random_uuid(), requeued);
+        INSERT INTO outbox (id, jobs) VALUES (gen_random_uuid(), requeued) RETURNING id INTO announced;
     END IF;
 END
 $$;
 
--- What is due is announced again; at most `batch` at a time.
-CREATE FUNCTION release_due(batch integer) RETURNS uuid[] LANGUAGE plpgsql AS $$
+-- What is due is announced again, at most `batch` at a time: the outbox row, or NULL when nothing was due.
+CREATE FUNCTION release_due(batch integer) RETURNS uuid LANGUAGE plpgsql AS $$
 DECLARE
-    ids uuid[];
+    ids       uuid[];
+    announced uuid;
 BEGIN
     WITH taken AS (
         DELETE FROM due WHERE job_id IN (
@@ -173,9 +174,9 @@ BEGIN
          WHERE jobs.id = taken.job_id AND jobs.status = 'waiting' RETURNING jobs.id
     ) SELECT array_agg(id ORDER BY id) INTO ids FROM woken;
     IF ids IS NOT NULL THEN
-        INSERT INTO outbox (id, jobs) VALUES (gen_random_uuid(), ids);
+        INSERT INTO outbox (id, jobs) VALUES (gen_random_uuid(), ids) RETURNING id INTO announced;
     END IF;
-    RETURN coalesce(ids, '{}');
+    RETURN announced;
 END
 $$;
 

@@ -7,11 +7,12 @@
 
 namespace millrace::kafka {
 
-/// Each job gets a thread of its own: they are rare (destroying an instance, asking for metadata). The destructor waits
-/// for them up to `patience`, then leaves them behind: a library that hangs must not keep the process from ending.
+/// Each job gets a thread of its own: they are rare (destroying an instance, asking for metadata).
+/// The destructor waits for them up to `patience`, then leaves them behind: a library that hangs
+/// must not keep the process from ending.
 class Background {
  public:
-    explicit Background(std::chrono::milliseconds patience) ;
+    explicit Background(std::chrono::milliseconds patience);
     Background(const Background&) = delete;
     Background& operator=(const Background&) = delete;
     ~Background();

@@ -9,7 +9,8 @@ namespace millrace::kafka {
 
 namespace {
 
-// One producer or consumer connects to few brokers, on a network of its own: notice a dead one early, come back early.
+// One producer or consumer connects to few brokers, on a network of its own: notice a dead one
+// early, come back early.
 void set_common(Conf& conf, const std::string& brokers, const std::string& client_id) {
     conf.set({{"bootstrap.servers", brokers},
               {"socket.nagle.disable", "true"},  // 2.0.2 leaves Nagle on: +40 ms for some sizes
@@ -28,7 +29,8 @@ Conf::Conf() : conf_(rd_kafka_conf_new()) {}
 
 Conf& Conf::set(const std::string& name, const std::string& value) {
     std::array<char, 512> why{};
-    if (rd_kafka_conf_set(conf_.get(), name.c_str(), value.c_str(), why.data(), why.size()) != RD_KAFKA_CONF_OK) {
+    if (rd_kafka_conf_set(conf_.get(), name.c_str(), value.c_str(), why.data(), why.size()) !=
+        RD_KAFKA_CONF_OK) {
         throw std::runtime_error(fmt::format("kafka setting {}: {}", name, why.data()));
     }
     return *this;
@@ -44,8 +46,11 @@ Client Conf::create(rd_kafka_type_t type) {
     auto* client = rd_kafka_new(type, conf_.get(), why.data(), why.size());
     if (client == nullptr) throw std::runtime_error(fmt::format("kafka client: {}", why.data()));
     (void)conf_.release();  // the client owns it now
-    // A consumer that said farewell is closed by now; for one that did not, destruction shall not wait for the group.
-    return {client, [](rd_kafka_t* gone) { rd_kafka_destroy_flags(gone, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE); }};
+    // A consumer that said farewell is closed by now; for one that did not, destruction shall not
+    // wait for the group.
+    return {client, [](rd_kafka_t* gone) {
+                rd_kafka_destroy_flags(gone, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+            }};
 }
 
 Conf producer_conf(const ProducerOptions& options) {
@@ -74,11 +79,12 @@ Conf consumer_conf(const ConsumerOptions& options) {
               {"enable.auto.commit", "true"},
               {"auto.commit.interval.ms", "500"},
               {"auto.offset.reset", "earliest"},
-              {"partition.assignment.strategy", "range"},  // eager: cooperative-sticky is not fit in 2.0.2
+              {"partition.assignment.strategy",
+               "range"},  // eager: cooperative-sticky is not fit in 2.0.2
               {"session.timeout.ms", "6000"},
               {"heartbeat.interval.ms", "2000"},
-              // The driver polls the control queue every second whether or not anybody fetches, so this is the watchdog
-              // of a hung io thread, and how long a rebalance waits for one.
+              // The driver polls the control queue every second whether or not anybody fetches, so
+              // this is the watchdog of a hung io thread, and how long a rebalance waits for one.
               {"max.poll.interval.ms", "60000"},
               {"fetch.wait.max.ms", "100"},
               {"fetch.min.bytes", "1"},
@@ -102,13 +108,16 @@ Conf admin_conf(const std::string& brokers) {
 
 bool is_fatal(rd_kafka_event_t* event) {
     // The event carries the cause, not ERR__FATAL, and a flag.
-    return rd_kafka_event_error_is_fatal(event) != 0 || rd_kafka_event_error(event) == RD_KAFKA_RESP_ERR__FATAL;
+    return rd_kafka_event_error_is_fatal(event) != 0 ||
+           rd_kafka_event_error(event) == RD_KAFKA_RESP_ERR__FATAL;
 }
 
 Error delivery_error(rd_kafka_resp_err_t err, rd_kafka_msg_status_t status) {
     auto text = fmt::format("{}: {}", rd_kafka_err2name(err), rd_kafka_err2str(err));
     const auto made = [&](ErrorCode code, std::string detail) {
-        return fail(code, std::move(detail), {.log = std::move(text), .source = rd_kafka_err2name(err)}).error();
+        return fail(code, std::move(detail),
+                    {.log = std::move(text), .source = rd_kafka_err2name(err)})
+            .error();
     };
     switch (err) {
         case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
@@ -132,7 +141,9 @@ Error delivery_error(rd_kafka_resp_err_t err, rd_kafka_msg_status_t status) {
 Error request_error(rd_kafka_resp_err_t err, std::string_view text) {
     auto log = fmt::format("{}: {}", rd_kafka_err2name(err), text);
     const auto made = [&](ErrorCode code) {
-        return fail(code, std::string(text), {.log = std::move(log), .source = rd_kafka_err2name(err)}).error();
+        return fail(code, std::string(text),
+                    {.log = std::move(log), .source = rd_kafka_err2name(err)})
+            .error();
     };
     switch (err) {
         case RD_KAFKA_RESP_ERR__TIMED_OUT:

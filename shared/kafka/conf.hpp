@@ -26,10 +26,11 @@ using Topic = std::unique_ptr<rd_kafka_topic_t, Destroyer<rd_kafka_topic_destroy
 using RdEvent = std::unique_ptr<rd_kafka_event_t, Destroyer<rd_kafka_event_destroy>>;
 using RdMessage = std::unique_ptr<rd_kafka_message_t, Destroyer<rd_kafka_message_destroy>>;
 using RdError = std::unique_ptr<rd_kafka_error_t, Destroyer<rd_kafka_error_destroy>>;
-using Partitions =
-    std::unique_ptr<rd_kafka_topic_partition_list_t, Destroyer<rd_kafka_topic_partition_list_destroy>>;
-/// Shared with background calls in progress. Every queue, topic and message of it must be gone before the last owner is,
-/// or destruction hangs; and the last owner must not be the io thread, because destruction joins threads.
+using Partitions = std::unique_ptr<rd_kafka_topic_partition_list_t,
+                                   Destroyer<rd_kafka_topic_partition_list_destroy>>;
+/// Shared with background calls in progress. Every queue, topic and message of it must be gone
+/// before the last owner is, or destruction hangs; and the last owner must not be the io thread,
+/// because destruction joins threads.
 using Client = std::shared_ptr<rd_kafka_t>;
 
 /// Settings by name; throws std::runtime_error when librdkafka refuses one.
@@ -52,7 +53,8 @@ class Conf {
 
 /// An error event after which its client can do nothing more.
 [[nodiscard]] bool is_fatal(rd_kafka_event_t* event);
-/// A failed delivery: what the caller can make of it. `status` tells whether the record may stand in the log all the same.
+/// A failed delivery: what the caller can make of it. `status` tells whether the record may stand
+/// in the log all the same.
 [[nodiscard]] Error delivery_error(rd_kafka_resp_err_t err, rd_kafka_msg_status_t status);
 /// A failed request of an administrator.
 [[nodiscard]] Error request_error(rd_kafka_resp_err_t err, std::string_view text);

@@ -1,8 +1,10 @@
-// The consumer: at least once, offsets stored by the caller and committed in the background, eager assignor.
+// The consumer: at least once, offsets stored by the caller and committed in the background, eager
+// assignor.
 //
-// Two queues. Control (rebalances, errors) is polled whenever something lands there and once a second, whether or not
-// anybody fetches: so the member stays in its group, and lets partitions go, however long the back-pressure lasts.
-// Data holds the records of all assigned partitions; fetch() alone polls it, and when it is full the fetcher stops.
+// Two queues. Control (rebalances, errors) is polled whenever something lands there and once a
+// second, whether or not anybody fetches: so the member stays in its group, and lets partitions go,
+// however long the back-pressure lasts. Data holds the records of all assigned partitions; fetch()
+// alone polls it, and when it is full the fetcher stops.
 
 #include <fmt/format.h>
 
@@ -57,8 +59,9 @@ Record to_record(const rd_kafka_message_t& message) {
 struct Assigned {
     std::string topic;
     std::int32_t partition = -1;
-    std::int64_t next = -1;    // after the last record fetched
-    std::int64_t stored = -1;  // what was stored last, in librdkafka's sense: the next to be consumed
+    std::int64_t next = -1;  // after the last record fetched
+    std::int64_t stored =
+        -1;  // what was stored last, in librdkafka's sense: the next to be consumed
 };
 
 class RdConsumer final : public Consumer {
@@ -95,9 +98,12 @@ class RdConsumer final : public Consumer {
         const auto next = position.offset + 1;
         if (assigned == nullptr || next <= assigned->stored || !client_) return;
         const Partitions one(rd_kafka_topic_partition_list_new(1));
-        rd_kafka_topic_partition_list_add(one.get(), position.topic.c_str(), position.partition)->offset = next;
-        // Refused only when the assignment was lost a moment ago: then the record is someone else's again.
-        if (rd_kafka_offsets_store(client_.get(), one.get()) == RD_KAFKA_RESP_ERR_NO_ERROR) assigned->stored = next;
+        rd_kafka_topic_partition_list_add(one.get(), position.topic.c_str(), position.partition)
+            ->offset = next;
+        // Refused only when the assignment was lost a moment ago: then the record is someone else's
+        // again.
+        if (rd_kafka_offsets_store(client_.get(), one.get()) == RD_KAFKA_RESP_ERR_NO_ERROR)
+            assigned->stored = next;
     }
 
     std::vector<Progress> progress() override {
@@ -116,12 +122,14 @@ class RdConsumer final : public Consumer {
         closed_ = true;
         readable_.set();
         if (!client_) co_return;
-        if (const RdError refused(rd_kafka_consumer_close_queue(client_.get(), control_.get())); !refused) {
+        if (const RdError refused(rd_kafka_consumer_close_queue(client_.get(), control_.get()));
+            !refused) {
             while (rd_kafka_consumer_closed(client_.get()) == 0 && !deadline.passed()) {
                 co_await control_served_.wait(deadline.capped(k_close_check));
             }
         }
-        if (rd_kafka_consumer_closed(client_.get()) == 0) emit_("kafka consumer: closed without a farewell");
+        if (rd_kafka_consumer_closed(client_.get()) == 0)
+            emit_("kafka consumer: closed without a farewell");
         retire();
     }
 
@@ -129,12 +137,14 @@ class RdConsumer final : public Consumer {
     /// A handler of a later turn, which may come after `this` is gone.
     template <class Handler>
     auto while_alive(Handler handler) {
-        return [alive = std::weak_ptr(alive_), handler = std::move(handler)](const boost::system::error_code& cancelled) {
+        return [alive = std::weak_ptr(alive_),
+                handler = std::move(handler)](const boost::system::error_code& cancelled) {
             if (!alive.expired()) handler(cancelled);
         };
     }
 
-    // --- one instance of librdkafka's consumer --------------------------------------------------------------------
+    // --- one instance of librdkafka's consumer
+    // --------------------------------------------------------------------
 
     void build() {
         client_ = consumer_conf(options_).create(RD_KAFKA_CONSUMER);
@@ -147,16 +157,19 @@ class RdConsumer final : public Consumer {
         wake_.watch(data_.get());
         built_at_ = std::chrono::steady_clock::now();
 
-        const Partitions topics(rd_kafka_topic_partition_list_new(static_cast<int>(options_.topics.size())));
+        const Partitions topics(
+            rd_kafka_topic_partition_list_new(static_cast<int>(options_.topics.size())));
         for (const auto& topic : options_.topics) {
             rd_kafka_topic_partition_list_add(topics.get(), topic.c_str(), RD_KAFKA_PARTITION_UA);
         }
-        if (const auto err = rd_kafka_subscribe(client_.get(), topics.get()); err != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        if (const auto err = rd_kafka_subscribe(client_.get(), topics.get());
+            err != RD_KAFKA_RESP_ERR_NO_ERROR) {
             throw std::runtime_error(fmt::format("kafka subscribe: {}", rd_kafka_err2str(err)));
         }
     }
 
-    /// Gives the instance up without a farewell (close() has said it, or cannot). Its destruction joins threads: not here.
+    /// Gives the instance up without a farewell (close() has said it, or cannot). Its destruction
+    /// joins threads: not here.
     void retire() {
         assigned_.clear();
         if (!client_) return;
@@ -170,21 +183,25 @@ class RdConsumer final : public Consumer {
     /// After a fatal error, such as another process with our instance name.
     void rebuild(const std::string& why) {
         const auto lived = std::chrono::steady_clock::now() - built_at_;
-        backoff_ = lived > k_stable_after ? k_backoff_min : std::clamp(backoff_ * 2, k_backoff_min, k_backoff_max);
-        emit_(fmt::format("kafka consumer: fatal error, rebuilt after {} ms: {}", backoff_.count(), why));
+        backoff_ = lived > k_stable_after ? k_backoff_min
+                                          : std::clamp(backoff_ * 2, k_backoff_min, k_backoff_max);
+        emit_(fmt::format("kafka consumer: fatal error, rebuilt after {} ms: {}", backoff_.count(),
+                          why));
         retire();
         rebuild_timer_.expires_after(backoff_);
         rebuild_timer_.async_wait(while_alive([this](const boost::system::error_code& cancelled) {
             if (cancelled || closed_) return;
             try {
                 build();
-            } catch (const std::exception& e) {  // no thread or memory to be had: the settings were good before
+            } catch (const std::exception&
+                         e) {  // no thread or memory to be had: the settings were good before
                 rebuild(e.what());
             }
         }));
     }
 
-    // --- control --------------------------------------------------------------------------------------------------
+    // --- control
+    // --------------------------------------------------------------------------------------------------
 
     void woken() {
         while (control_ && rd_kafka_queue_length(control_.get()) > 0) poll_control();
@@ -223,7 +240,8 @@ class RdConsumer final : public Consumer {
         if (rd_kafka_event_error(event) != RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS) {
             const bool lost = rd_kafka_assignment_lost(client_.get()) != 0;
             rd_kafka_assign(client_.get(), nullptr);  // commits what was stored
-            emit_(fmt::format("kafka consumer: {} partitions {}", assigned_.size(), lost ? "lost" : "revoked"));
+            emit_(fmt::format("kafka consumer: {} partitions {}", assigned_.size(),
+                              lost ? "lost" : "revoked"));
             assigned_.clear();
             return;
         }
@@ -233,7 +251,8 @@ class RdConsumer final : public Consumer {
             const auto& given = list->elems[i];
             assigned_.push_back({.topic = given.topic, .partition = given.partition});
             // Before the fetcher starts: then it leaves the forwarding alone.
-            const Queue fetched(rd_kafka_queue_get_partition(client_.get(), given.topic, given.partition));
+            const Queue fetched(
+                rd_kafka_queue_get_partition(client_.get(), given.topic, given.partition));
             rd_kafka_queue_forward(fetched.get(), data_.get());
         }
         last_found_ = 0;
@@ -241,7 +260,8 @@ class RdConsumer final : public Consumer {
         emit_(fmt::format("kafka consumer: {} partitions assigned", assigned_.size()));
     }
 
-    // --- data -----------------------------------------------------------------------------------------------------
+    // --- data
+    // -----------------------------------------------------------------------------------------------------
 
     std::vector<Record> take(std::size_t records_max) {
         std::vector<Record> records;
@@ -265,8 +285,11 @@ class RdConsumer final : public Consumer {
 
     /// Records come in runs of one partition.
     Assigned* find(std::string_view topic, std::int32_t partition) {
-        const auto is = [&](const Assigned& a) { return a.partition == partition && a.topic == topic; };
-        if (last_found_ < assigned_.size() && is(assigned_[last_found_])) return &assigned_[last_found_];
+        const auto is = [&](const Assigned& a) {
+            return a.partition == partition && a.topic == topic;
+        };
+        if (last_found_ < assigned_.size() && is(assigned_[last_found_]))
+            return &assigned_[last_found_];
         const auto found = std::ranges::find_if(assigned_, is);
         if (found == assigned_.end()) return nullptr;
         last_found_ = static_cast<std::size_t>(found - assigned_.begin());

@@ -56,7 +56,8 @@ void EventFd::unwatch(rd_kafka_queue_t* queue) {
 
 void EventFd::arm(const std::shared_ptr<State>& state) {
     state->descriptor.async_read_some(
-        asio::buffer(state->counter), [state](const boost::system::error_code& failed, std::size_t) {
+        asio::buffer(state->counter),
+        [state](const boost::system::error_code& failed, std::size_t) {
             if (failed || !state->on_ready) return;
             state->on_ready();
             if (state->on_ready) arm(state);

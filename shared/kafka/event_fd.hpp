@@ -10,9 +10,10 @@ typedef struct rd_kafka_queue_s rd_kafka_queue_t;
 
 namespace millrace::kafka {
 
-/// An eventfd that librdkafka writes to when something lands on an empty queue, once until the queue is polled again.
-/// So whoever is woken polls until the queue is empty. `on_ready` runs on the io thread, never after destruction.
-/// Destroy it after the queues were unwatched: a librdkafka thread must not write to a descriptor that is gone.
+/// An eventfd that librdkafka writes to when something lands on an empty queue, once until the
+/// queue is polled again. So whoever is woken polls until the queue is empty. `on_ready` runs on
+/// the io thread, never after destruction. Destroy it after the queues were unwatched: a librdkafka
+/// thread must not write to a descriptor that is gone.
 class EventFd {
  public:
     EventFd(Executor executor, std::function<void()> on_ready);

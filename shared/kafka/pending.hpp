@@ -9,8 +9,8 @@
 
 namespace millrace::kafka {
 
-/// A slab. The opaque is index and generation, so a report that comes late or twice finds nothing. Grows to the most
-/// records ever outstanding, which the producer's queue bounds.
+/// A slab. The opaque is index and generation, so a report that comes late or twice finds nothing.
+/// Grows to the most records ever outstanding, which the producer's queue bounds.
 class Pending {
  public:
     [[nodiscard]] void* put(OnDelivered callback) {
@@ -25,7 +25,8 @@ class Pending {
         slot.taken = true;
         ++size_;
         const auto opaque = std::uint64_t{slot.generation} << 32U | index;
-        return reinterpret_cast<void*>(static_cast<std::uintptr_t>(opaque));  // NOLINT(performance-no-int-to-ptr)
+        return reinterpret_cast<void*>(
+            static_cast<std::uintptr_t>(opaque));  // NOLINT(performance-no-int-to-ptr)
     }
 
     /// Calls the callback, unless this opaque was answered before. The callback may put again.

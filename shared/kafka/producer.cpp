@@ -1,5 +1,6 @@
-// The producer: idempotent, acks=all; delivery reports arrive in batches through an eventfd. A fatal error of librdkafka
-// (an idempotent producer of 2.0.2 can go fatal after an ambiguous disconnect) costs one instance, not the process.
+// The producer: idempotent, acks=all; delivery reports arrive in batches through an eventfd. A
+// fatal error of librdkafka (an idempotent producer of 2.0.2 can go fatal after an ambiguous
+// disconnect) costs one instance, not the process.
 
 #include <fmt/format.h>
 
@@ -42,13 +43,16 @@ struct Knowledge {
 Knowledge ask(rd_kafka_t* client) {
     Knowledge answer;
     const rd_kafka_metadata_t* metadata = nullptr;
-    answer.err = rd_kafka_metadata(client, 0, nullptr, &metadata, static_cast<int>(k_probe_timeout.count()));
+    answer.err =
+        rd_kafka_metadata(client, 0, nullptr, &metadata, static_cast<int>(k_probe_timeout.count()));
     if (answer.err != RD_KAFKA_RESP_ERR_NO_ERROR) return answer;
     for (int i = 0; i < metadata->topic_cnt; ++i) {
         const auto& topic = metadata->topics[i];
         const std::span partitions(topic.partitions, static_cast<std::size_t>(topic.partition_cnt));
-        const bool led = std::ranges::all_of(partitions, [](const auto& p) { return p.leader >= 0; });
-        if (topic.err == RD_KAFKA_RESP_ERR_NO_ERROR && topic.partition_cnt > 0 && led) answer.ready.emplace(topic.topic);
+        const bool led =
+            std::ranges::all_of(partitions, [](const auto& p) { return p.leader >= 0; });
+        if (topic.err == RD_KAFKA_RESP_ERR_NO_ERROR && topic.partition_cnt > 0 && led)
+            answer.ready.emplace(topic.topic);
     }
     rd_kafka_metadata_destroy(metadata);
     return answer;
@@ -95,7 +99,8 @@ class RdProducer final : public Producer {
         for (;;) {
             for (const auto& topic : topics) {
                 if (client_ && topic_handle(topic) == nullptr) {
-                    co_return fail(ErrorCode::invalid, fmt::format("{} is not a topic name", topic));
+                    co_return fail(ErrorCode::invalid,
+                                   fmt::format("{} is not a topic name", topic));
                 }
             }
             probe();
@@ -104,9 +109,11 @@ class RdProducer final : public Producer {
                 topics, [this](const auto& topic) { return !known_.ready.contains(topic); });
             if (connected_ && missing == topics.end()) co_return Result<void>{};
             if (deadline.passed()) {
-                co_return fail(ErrorCode::unavailable, "the event log is not available",
-                               {.log = connected_ ? fmt::format("topic {} has no leader, or does not exist", *missing)
-                                                  : rd_kafka_err2str(known_.err)});
+                co_return fail(
+                    ErrorCode::unavailable, "the event log is not available",
+                    {.log = connected_
+                                ? fmt::format("topic {} has no leader, or does not exist", *missing)
+                                : rd_kafka_err2str(known_.err)});
             }
             co_await async::sleep_for(executor_, deadline.capped(k_warm_interval).remaining());
         }
@@ -130,12 +137,14 @@ class RdProducer final : public Producer {
     /// A handler of a later turn, which may come after `this` is gone.
     template <class Handler>
     auto while_alive(Handler handler) {
-        return [alive = std::weak_ptr(alive_), handler = std::move(handler)]<class... Arguments>(Arguments&&... arguments) {
+        return [alive = std::weak_ptr(alive_),
+                handler = std::move(handler)]<class... Arguments>(Arguments&&... arguments) {
             if (!alive.expired()) handler(std::forward<Arguments>(arguments)...);
         };
     }
 
-    // --- one instance of librdkafka's producer --------------------------------------------------------------------
+    // --- one instance of librdkafka's producer
+    // --------------------------------------------------------------------
 
     void build() {
         client_ = producer_conf(options_).create(RD_KAFKA_PRODUCER);
@@ -146,7 +155,8 @@ class RdProducer final : public Producer {
         probe();
     }
 
-    /// Gives the instance up and returns whom it still owes a report. Its destruction joins threads: not here.
+    /// Gives the instance up and returns whom it still owes a report. Its destruction joins
+    /// threads: not here.
     std::vector<OnDelivered> retire() {
         connected_ = false;
         if (client_) {
@@ -158,20 +168,23 @@ class RdProducer final : public Producer {
         return pending_.take_all();
     }
 
-    /// After a fatal error. The new instance stands before the callbacks of the old one run: they may publish.
+    /// After a fatal error. The new instance stands before the callbacks of the old one run: they
+    /// may publish.
     void rebuild(const std::string& why) {
         const auto lived = std::chrono::steady_clock::now() - built_at_;
         backoff_ = lived > k_stable_after ? milliseconds(0)
                                           : std::clamp(backoff_ * 2, k_backoff_min, k_backoff_max);
-        emit_(fmt::format("kafka producer: fatal error, rebuilt after {} ms: {}", backoff_.count(), why));
+        emit_(fmt::format("kafka producer: fatal error, rebuilt after {} ms: {}", backoff_.count(),
+                          why));
         auto lost = retire();
         if (backoff_.count() == 0) {
             try_build();
         } else {
             rebuild_timer_.expires_after(backoff_);
-            rebuild_timer_.async_wait(while_alive([this](const boost::system::error_code& cancelled) {
-                if (!cancelled) try_build();
-            }));
+            rebuild_timer_.async_wait(
+                while_alive([this](const boost::system::error_code& cancelled) {
+                    if (!cancelled) try_build();
+                }));
         }
         report_lost(std::move(lost), why);
     }
@@ -179,7 +192,8 @@ class RdProducer final : public Producer {
     void try_build() {
         try {
             build();
-        } catch (const std::exception& e) {  // no thread or memory to be had: the settings were good before
+        } catch (const std::exception&
+                     e) {  // no thread or memory to be had: the settings were good before
             rebuild(e.what());
         }
     }
@@ -193,12 +207,14 @@ class RdProducer final : public Producer {
         }
     }
 
-    // --- records out ----------------------------------------------------------------------------------------------
+    // --- records out
+    // ----------------------------------------------------------------------------------------------
 
     /// Null when that cannot be the name of a topic.
     rd_kafka_topic_t* topic_handle(const std::string& name) {
         if (name.empty() || name.size() > 249) return nullptr;
-        if (const auto found = topics_.find(name); found != topics_.end()) return found->second.get();
+        if (const auto found = topics_.find(name); found != topics_.end())
+            return found->second.get();
         Topic made(rd_kafka_topic_new(client_.get(), name.c_str(), nullptr));
         return made ? topics_.emplace(name, std::move(made)).first->second.get() : nullptr;
     }
@@ -218,21 +234,23 @@ class RdProducer final : public Producer {
             add(RD_KAFKA_VTYPE_KEY).mem = {const_cast<char*>(record.key.data()), record.key.size()};
         }
         if (record.has_value) {
-            add(RD_KAFKA_VTYPE_VALUE).mem = {const_cast<char*>(record.value.data()), record.value.size()};
+            add(RD_KAFKA_VTYPE_VALUE).mem = {const_cast<char*>(record.value.data()),
+                                             record.value.size()};
         }
         rd_kafka_headers_t* headers = nullptr;
         if (!record.headers.empty()) {
             headers = rd_kafka_headers_new(record.headers.size());
             for (const auto& [name, value] : record.headers) {
-                rd_kafka_header_add(headers, name.data(), static_cast<ssize_t>(name.size()), value.data(),
-                                    static_cast<ssize_t>(value.size()));
+                rd_kafka_header_add(headers, name.data(), static_cast<ssize_t>(name.size()),
+                                    value.data(), static_cast<ssize_t>(value.size()));
             }
             add(RD_KAFKA_VTYPE_HEADERS).headers = headers;
         }
         const RdError error(rd_kafka_produceva(client_.get(), arguments.data(), count));
         if (!error) return RD_KAFKA_RESP_ERR_NO_ERROR;
         if (headers != nullptr) rd_kafka_headers_destroy(headers);  // still ours after a failure
-        return rd_kafka_error_is_fatal(error.get()) != 0 ? RD_KAFKA_RESP_ERR__FATAL : rd_kafka_error_code(error.get());
+        return rd_kafka_error_is_fatal(error.get()) != 0 ? RD_KAFKA_RESP_ERR__FATAL
+                                                         : rd_kafka_error_code(error.get());
     }
 
     /// Reports from a later turn of the loop that a record was not taken.
@@ -241,14 +259,16 @@ class RdProducer final : public Producer {
         refused_.push_back({std::move(callback), err});
         if (refused_.size() > 1) return;  // a turn is on its way
         asio::post(executor_, while_alive([this] {
-            for (auto& [refused, err] : std::exchange(refused_, {})) {
-                refused(std::unexpected(delivery_error(err, RD_KAFKA_MSG_STATUS_NOT_PERSISTED)));
-            }
-            if (outstanding() == 0) drained_.notify_all();
-        }));
+                       for (auto& [refused, err] : std::exchange(refused_, {})) {
+                           refused(std::unexpected(
+                               delivery_error(err, RD_KAFKA_MSG_STATUS_NOT_PERSISTED)));
+                       }
+                       if (outstanding() == 0) drained_.notify_all();
+                   }));
     }
 
-    // --- reports in -----------------------------------------------------------------------------------------------
+    // --- reports in
+    // -----------------------------------------------------------------------------------------------
 
     void drain() {
         if (!queue_) return;
@@ -261,7 +281,8 @@ class RdProducer final : public Producer {
             } else if (rd_kafka_event_type(event.get()) == RD_KAFKA_EVENT_ERROR) {
                 error(event.get());
             }
-            // An empty queue needs no further poll to be told: what lands on it from now on wakes us again.
+            // An empty queue needs no further poll to be told: what lands on it from now on wakes
+            // us again.
         } while (rd_kafka_queue_length(queue_.get()) > 0);
         if (fatal_) rebuild(std::exchange(fatal_text_, {}));
         if (any && outstanding() == 0) drained_.notify_all();
@@ -276,9 +297,11 @@ class RdProducer final : public Producer {
             }
             pending_.answer(message->_private, [message]() -> Result<Position> {
                 if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR) {
-                    return std::unexpected(delivery_error(message->err, rd_kafka_message_status(message)));
+                    return std::unexpected(
+                        delivery_error(message->err, rd_kafka_message_status(message)));
                 }
-                return Position{rd_kafka_topic_name(message->rkt), message->partition, message->offset};
+                return Position{rd_kafka_topic_name(message->rkt), message->partition,
+                                message->offset};
             });
         }
     }
@@ -295,7 +318,8 @@ class RdProducer final : public Producer {
         emit_(fmt::format("kafka producer: {}: {}", rd_kafka_err2name(err), text));
     }
 
-    // --- whether a broker answers ---------------------------------------------------------------------------------
+    // --- whether a broker answers
+    // ---------------------------------------------------------------------------------
 
     /// librdkafka reconnects only when something needs it, so ask until somebody answers.
     void disconnected() {
@@ -322,7 +346,9 @@ class RdProducer final : public Producer {
         background_.run([client = client_, executor = executor_, deliver]() mutable {
             auto answer = ask(client.get());
             client.reset();
-            asio::post(executor, [deliver, answer = std::move(answer)]() mutable { deliver(std::move(answer)); });
+            asio::post(executor, [deliver, answer = std::move(answer)]() mutable {
+                deliver(std::move(answer));
+            });
         });
     }
 

@@ -1,5 +1,7 @@
 // shared/kafka against a real broker. Each test has topics of its own, and removes them.
 
+#include "shared/kafka/kafka.hpp"
+
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -8,7 +10,6 @@
 #include <set>
 
 #include "shared/base/uuid.hpp"
-#include "shared/kafka/kafka.hpp"
 #include "tests/support/env.hpp"
 #include "tests/support/kafka_loop.hpp"
 
@@ -51,7 +52,9 @@ struct Bench {
         REQUIRE(loop.run(out->warm({topic}, Deadline::in(10s))).has_value());
         int delivered = 0;
         for (int i = first; i < first + n; ++i) {
-            out->publish({.topic = topic, .key = "key" + std::to_string(i % keys), .value = std::to_string(i)},
+            out->publish({.topic = topic,
+                          .key = "key" + std::to_string(i % keys),
+                          .value = std::to_string(i)},
                          [&](const Result<kafka::Position>& r) { delivered += r.has_value(); });
         }
         REQUIRE(loop.until([&] { return delivered == n; }));
@@ -59,20 +62,23 @@ struct Bench {
     std::vector<kafka::Record> fetch(kafka::Consumer& consumer, std::size_t n) {
         std::vector<kafka::Record> all;
         while (all.size() < n) {
-            for (auto& record : loop.run(consumer.fetch(n - all.size()))) all.push_back(std::move(record));
+            for (auto& record : loop.run(consumer.fetch(n - all.size())))
+                all.push_back(std::move(record));
         }
         return all;
     }
     void close(kafka::Consumer& consumer) { loop.run(consumer.close(Deadline::in(5s))); }
 };
 
-double publish_once(Bench& bench, kafka::Producer& producer, const std::string& topic, std::size_t size) {
+double publish_once(Bench& bench, kafka::Producer& producer, const std::string& topic,
+                    std::size_t size) {
     bool done = false;
     const auto begin = std::chrono::steady_clock::now();
     producer.publish({.topic = topic, .key = "k", .value = std::string(size, 'x')},
                      [&](const Result<kafka::Position>& r) { done = r.has_value(); });
     REQUIRE(bench.loop.until([&] { return done; }));
-    return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count();
+    return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin)
+        .count();
 }
 
 double median(std::vector<double> values) {
@@ -93,7 +99,11 @@ TEST_CASE("round trip: key, value, headers, tombstones, time") {
     };
     const std::string binary("\0\xff\n", 3);
     const auto before = std::chrono::system_clock::now();
-    producer->publish({.topic = topic, .key = "k", .value = "v", .headers = {{"ce_id", "1"}, {"empty", ""}, {"b", binary}}}, keep);
+    producer->publish({.topic = topic,
+                       .key = "k",
+                       .value = "v",
+                       .headers = {{"ce_id", "1"}, {"empty", ""}, {"b", binary}}},
+                      keep);
     producer->publish({.topic = topic, .key = "k", .value = "", .has_value = false}, keep);
     producer->publish({.topic = topic, .key = "", .value = ""}, keep);
     producer->publish({.topic = topic, .key = binary, .value = std::string(900'000, 'x')}, keep);
@@ -145,8 +155,10 @@ TEST_CASE("10,000 records keep the order of their key") {
 TEST_CASE("administration") {
     Bench bench;
     const auto topic = bench.topic(2);
-    CHECK(bench.admin->create({{.name = topic, .partitions = 2}}, 10s).has_value());  // again is no error
-    const auto bad = bench.admin->create({{.name = "test-" + bench.id + "-bad", .config = {{"no.such", "1"}}}}, 10s);
+    CHECK(bench.admin->create({{.name = topic, .partitions = 2}}, 10s)
+              .has_value());  // again is no error
+    const auto bad = bench.admin->create(
+        {{.name = "test-" + bench.id + "-bad", .config = {{"no.such", "1"}}}}, 10s);
     REQUIRE_FALSE(bad.has_value());
     CHECK(bad.error().code == ErrorCode::invalid);
 
@@ -183,7 +195,9 @@ TEST_CASE("administration") {
     CHECK(base::is_transient(away.error().code));
 }
 
-TEST_CASE("a second member: what was stored is committed when partitions are revoked, so nothing comes twice") {
+TEST_CASE(
+    "a second member: what was stored is committed when partitions are revoked, so nothing comes "
+    "twice") {
     Bench bench;
     const auto topic = bench.topic(4);
     auto options = bench.consuming(topic);
@@ -198,7 +212,8 @@ TEST_CASE("a second member: what was stored is committed when partitions are rev
     const auto second = kafka::make_consumer(bench.loop.executor(), options);
     Reader two{*second, seen};
     two.start(bench.loop);
-    REQUIRE(bench.loop.until([&] { return first->progress().size() == 2 && second->progress().size() == 2; }));
+    REQUIRE(bench.loop.until(
+        [&] { return first->progress().size() == 2 && second->progress().size() == 2; }));
     bench.publish(topic, 400, 400);
     REQUIRE(bench.loop.until([&] { return seen.size() == 800; }));
     bench.close(*first);
@@ -225,8 +240,11 @@ TEST_CASE("members come and go under load: nothing is lost") {
     const auto load = [&](auto until) {
         return bench.loop.until([&] {
             for (int i = 0; i < 20; ++i, ++published) {
-                producer->publish({.topic = topic, .key = std::to_string(published), .value = std::to_string(published)},
-                                  [&](const Result<kafka::Position>& r) { delivered += r.has_value(); });
+                producer->publish(
+                    {.topic = topic,
+                     .key = std::to_string(published),
+                     .value = std::to_string(published)},
+                    [&](const Result<kafka::Position>& r) { delivered += r.has_value(); });
             }
             return until();
         });
@@ -235,7 +253,8 @@ TEST_CASE("members come and go under load: nothing is lost") {
         const auto comes = kafka::make_consumer(bench.loop.executor(), options);
         Reader other{*comes, seen, 20};
         other.start(bench.loop);
-        REQUIRE(load([&] { return comes->progress().size() == 2 && stays->progress().size() == 2; }));
+        REQUIRE(
+            load([&] { return comes->progress().size() == 2 && stays->progress().size() == 2; }));
         bench.close(*comes);
         REQUIRE(load([&] { return other.ended && stays->progress().size() == 4; }));
     }
@@ -247,7 +266,9 @@ TEST_CASE("members come and go under load: nothing is lost") {
     bench.close(*stays);
 }
 
-TEST_CASE("a static member keeps its partitions over a restart, and a second process with its name is told") {
+TEST_CASE(
+    "a static member keeps its partitions over a restart, and a second process with its name is "
+    "told") {
     Bench bench;
     const auto topic = bench.topic(2);
     bench.publish(topic, 0, 10);
@@ -267,16 +288,22 @@ TEST_CASE("a static member keeps its partitions over a restart, and a second pro
     for (const auto& record : bench.fetch(*consumer, 10)) values.insert(record.value);
     CHECK(values.contains("10"));
     CHECK_FALSE(values.contains("9"));
-    CHECK(std::chrono::steady_clock::now() - begin < 5s);  // it need not wait for its old self to time out
+    CHECK(std::chrono::steady_clock::now() - begin <
+          5s);  // it need not wait for its old self to time out
 
     auto twin_options = options;
     Told twin_told;
     twin_options.on_event = twin_told.hook();
     {
         const auto twin = kafka::make_consumer(bench.loop.executor(), twin_options);
-        REQUIRE(bench.loop.until([&] { return told.has("fatal error, rebuilt") || twin_told.has("fatal error, rebuilt"); }, 20s));
+        REQUIRE(bench.loop.until(
+            [&] {
+                return told.has("fatal error, rebuilt") || twin_told.has("fatal error, rebuilt");
+            },
+            20s));
     }
-    CHECK(bench.loop.until([&] { return consumer->progress().size() == 2; }, 30s));  // and it is back
+    CHECK(
+        bench.loop.until([&] { return consumer->progress().size() == 2; }, 30s));  // and it is back
     bench.close(*consumer);
 }
 
@@ -289,7 +316,8 @@ TEST_CASE("a topic that comes into being later is consumed and published to") {
     const auto consumer = kafka::make_consumer(bench.loop.executor(), options);
     const auto producer = bench.producer();
     std::optional<Result<kafka::Position>> early;
-    producer->publish({.topic = topic, .key = "k", .value = "early"}, [&](const auto& r) { early = r; });
+    producer->publish({.topic = topic, .key = "k", .value = "early"},
+                      [&](const auto& r) { early = r; });
     REQUIRE(bench.loop.until([&] { return early.has_value(); }));
     REQUIRE_FALSE(early->has_value());
     CHECK(early->error().code == ErrorCode::invalid);
@@ -314,14 +342,16 @@ TEST_CASE("the first record to a topic is not the slow one, and no size waits fo
     std::vector<double> later;
     for (int i = 0; i < 100; ++i) later.push_back(publish_once(bench, *producer, topics[0], 400));
     const auto usual = median(later);
-    std::printf("perf/kafka_firstmsg: first %.2f ms, worst of 6 topics %.2f ms, median later %.2f ms\n", firsts[0],
-                *std::ranges::max_element(firsts), usual);
+    std::printf(
+        "perf/kafka_firstmsg: first %.2f ms, worst of 6 topics %.2f ms, median later %.2f ms\n",
+        firsts[0], *std::ranges::max_element(firsts), usual);
     for (const auto first : firsts) CHECK(first < 250);  // the fault this looks for costs a second
 
     std::vector<double> medians;
     for (std::size_t size = 50; size <= 4000; size += 50) {
         std::vector<double> times;
-        for (int i = 0; i < 7; ++i) times.push_back(publish_once(bench, *producer, topics[0], size));
+        for (int i = 0; i < 7; ++i)
+            times.push_back(publish_once(bench, *producer, topics[0], size));
         medians.push_back(median(times));
     }
     const auto [low, high] = std::ranges::minmax(medians);

@@ -1,5 +1,6 @@
 #pragma once
-// An io_context that runs until something is true, and what the tests of shared/kafka do with a producer and a consumer.
+// An io_context that runs until something is true, and what the tests of shared/kafka do with a
+// producer and a consumer.
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
@@ -47,7 +48,8 @@ class Loop {
             thrown = e;
             value.emplace(std::move(v));
         });
-        check(until([&] { return value.has_value(); }, std::chrono::seconds(60)), "the task ended within 60 s");
+        check(until([&] { return value.has_value(); }, std::chrono::seconds(60)),
+              "the task ended within 60 s");
         if (thrown) std::rethrow_exception(thrown);
         return std::move(*value);
     }

@@ -2,8 +2,8 @@
 
 #include <doctest/doctest.h>
 
-#include <map>
 #include <algorithm>
+#include <map>
 #include <vector>
 
 #include "shared/kafka/kafka.hpp"
@@ -34,12 +34,14 @@ kafka::ConsumerOptions options(const MockCluster& cluster, std::string group = "
 
 /// Publishes values first … first + n - 1, spread over the partitions by key.
 void publish(Loop& loop, const MockCluster& cluster, int first, int n) {
-    const auto producer = kafka::make_producer(loop.executor(), {.brokers = cluster.brokers(), .client_id = "test"});
+    const auto producer =
+        kafka::make_producer(loop.executor(), {.brokers = cluster.brokers(), .client_id = "test"});
     REQUIRE(loop.run(producer->warm({"t"}, Deadline::in(10s))).has_value());
     int delivered = 0;
     for (int i = first; i < first + n; ++i) {
-        producer->publish({.topic = "t", .key = "key" + std::to_string(i), .value = std::to_string(i)},
-                          [&](const Result<kafka::Position>& r) { delivered += r.has_value(); });
+        producer->publish(
+            {.topic = "t", .key = "key" + std::to_string(i), .value = std::to_string(i)},
+            [&](const Result<kafka::Position>& r) { delivered += r.has_value(); });
     }
     REQUIRE(loop.until([&] { return delivered == n; }));
 }
@@ -83,7 +85,8 @@ TEST_CASE("what was not stored is delivered again after a crash, what was stored
         const auto consumer = kafka::make_consumer(loop.executor(), options(cluster));
         std::vector<kafka::Record> records;
         while (records.size() < 60) {
-            for (auto& r : loop.run(consumer->fetch(60 - records.size()))) records.push_back(std::move(r));
+            for (auto& r : loop.run(consumer->fetch(60 - records.size())))
+                records.push_back(std::move(r));
         }
         consumer->store(records[39].position);  // and all before it
         consumer->store(records[10].position);  // an older one does not turn the clock back
@@ -110,7 +113,8 @@ TEST_CASE("close commits what was stored a moment ago, and the next consumer goe
         const auto consumer = kafka::make_consumer(loop.executor(), slow_commit);
         int next = round * 25;
         while (next < round * 25 + 25) {
-            for (const auto& r : loop.run(consumer->fetch(static_cast<std::size_t>(round * 25 + 25 - next)))) {
+            for (const auto& r :
+                 loop.run(consumer->fetch(static_cast<std::size_t>(round * 25 + 25 - next)))) {
                 CHECK(r.value == std::to_string(next++));
                 consumer->store(r.position);
             }
@@ -159,7 +163,8 @@ TEST_CASE("partitions move between two consumers: nothing lost, repeats only aro
     Reader two{*second, seen};
     two.start(loop);
     more(200);
-    REQUIRE(loop.until([&] { return first->progress().size() == 2 && second->progress().size() == 2; }));
+    REQUIRE(loop.until(
+        [&] { return first->progress().size() == 2 && second->progress().size() == 2; }));
     more(200);
     REQUIRE(loop.until([&] { return seen.size() == 600; }));
 
@@ -175,7 +180,9 @@ TEST_CASE("partitions move between two consumers: nothing lost, repeats only aro
     close(loop, *second, {&two});
 }
 
-TEST_CASE("not fetching is back-pressure: the group keeps its member, lets it hand over, and buffers are bounded") {
+TEST_CASE(
+    "not fetching is back-pressure: the group keeps its member, lets it hand over, and buffers are "
+    "bounded") {
     const MockCluster cluster;
     cluster.topic("t", 2);
     Loop loop;
@@ -195,13 +202,15 @@ TEST_CASE("not fetching is back-pressure: the group keeps its member, lets it ha
     const auto busy = kafka::make_consumer(loop.executor(), options(cluster));
     Reader reader{*busy, seen};
     reader.start(loop);
-    REQUIRE(loop.until([&] { return lazy->progress().size() == 1 && busy->progress().size() == 1; }));
+    REQUIRE(
+        loop.until([&] { return lazy->progress().size() == 1 && busy->progress().size() == 1; }));
     REQUIRE(loop.until([&] { return !seen.empty(); }));
 
     Reader late{*lazy, seen};
     late.start(loop);
     REQUIRE(loop.until([&] { return seen.size() == 300; }));
-    for (const auto& [value, times] : seen) CHECK(times == 1);  // nothing was fetched twice: nobody had fetched before
+    for (const auto& [value, times] : seen)
+        CHECK(times == 1);  // nothing was fetched twice: nobody had fetched before
     close(loop, *lazy, {&late});
     close(loop, *busy, {&reader});
 }

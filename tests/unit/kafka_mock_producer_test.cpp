@@ -1,4 +1,5 @@
-// The producer against librdkafka's mock cluster: delivery reports, injected errors, brokers away and back.
+// The producer against librdkafka's mock cluster: delivery reports, injected errors, brokers away
+// and back.
 
 #include <doctest/doctest.h>
 
@@ -25,10 +26,16 @@ struct Ledger {
     void publish(kafka::Producer& producer, const std::string& topic, const std::string& key = "k",
                  std::string value = "v") {
         const int id = published++;
-        producer.publish({.topic = topic, .key = key, .value = std::move(value), .headers = {{"n", std::to_string(id)}}},
-                         [this, id](const Result<kafka::Position>& report) { reports[id].push_back(report); });
+        producer.publish(
+            {.topic = topic,
+             .key = key,
+             .value = std::move(value),
+             .headers = {{"n", std::to_string(id)}}},
+            [this, id](const Result<kafka::Position>& report) { reports[id].push_back(report); });
     }
-    [[nodiscard]] bool complete() const { return reports.size() == static_cast<std::size_t>(published); }
+    [[nodiscard]] bool complete() const {
+        return reports.size() == static_cast<std::size_t>(published);
+    }
     [[nodiscard]] int count(std::optional<ErrorCode> code) const {
         int n = 0;
         for (const auto& [id, all] : reports) {
@@ -50,7 +57,8 @@ TEST_CASE("delivery reports tell where each record stands") {
     cluster.topic("t", 3);
     Loop loop;
     Ledger ledger;
-    const auto producer = kafka::make_producer(loop.executor(), {.brokers = cluster.brokers(), .client_id = "test"});
+    const auto producer =
+        kafka::make_producer(loop.executor(), {.brokers = cluster.brokers(), .client_id = "test"});
     CHECK(loop.run(producer->warm({"t"}, Deadline::in(10s))).has_value());
     CHECK(producer->connected());
     for (int i = 0; i < 1000; ++i) ledger.publish(*producer, "t", "one key");
@@ -73,7 +81,8 @@ TEST_CASE("a full queue is told from a later turn, and what was taken is deliver
     Loop loop;
     Ledger ledger;
     const auto producer = kafka::make_producer(
-        loop.executor(), {.brokers = cluster.brokers(), .client_id = "test", .queue_records_max = 10});
+        loop.executor(),
+        {.brokers = cluster.brokers(), .client_id = "test", .queue_records_max = 10});
     for (int i = 0; i < 50; ++i) ledger.publish(*producer, "t");
     CHECK(ledger.reports.empty());  // never from within publish()
     CHECK(loop.run(producer->flush(Deadline::in(10s))));
@@ -89,7 +98,8 @@ TEST_CASE("a fatal error rebuilds the producer and every record is accounted for
     Ledger ledger;
     Told events;
     const auto producer = kafka::make_producer(
-        loop.executor(), {.brokers = cluster.brokers(), .client_id = "test", .on_event = events.hook()});
+        loop.executor(),
+        {.brokers = cluster.brokers(), .client_id = "test", .on_event = events.hook()});
     CHECK(loop.run(producer->warm({"t"}, Deadline::in(10s))).has_value());
     ledger.publish(*producer, "t");
     REQUIRE(loop.until([&] { return ledger.complete(); }));
@@ -117,9 +127,11 @@ TEST_CASE("a producer that goes fatal again and again backs off") {
     Ledger ledger;
     Told events;
     const auto producer = kafka::make_producer(
-        loop.executor(), {.brokers = cluster.brokers(), .client_id = "test", .on_event = events.hook()});
+        loop.executor(),
+        {.brokers = cluster.brokers(), .client_id = "test", .on_event = events.hook()});
     for (int i = 0; i < 4; ++i) {
-        cluster.fail_requests(tests::k_api_init_producer_id, RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED);
+        cluster.fail_requests(tests::k_api_init_producer_id,
+                              RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED);
     }
     REQUIRE(loop.until([&] {
         ledger.publish(*producer, "t");
@@ -136,14 +148,17 @@ TEST_CASE("a producer that goes fatal again and again backs off") {
     ledger.exactly_once();
 }
 
-TEST_CASE("no broker at the start: accepted, then failed after the message timeout, or delivered when it comes") {
+TEST_CASE(
+    "no broker at the start: accepted, then failed after the message timeout, or delivered when it "
+    "comes") {
     const MockCluster cluster;
     cluster.topic("t");
     cluster.down();
     Loop loop;
     Ledger ledger;
     const auto producer = kafka::make_producer(
-        loop.executor(), {.brokers = cluster.brokers(), .client_id = "test", .message_timeout = 1500ms});
+        loop.executor(),
+        {.brokers = cluster.brokers(), .client_id = "test", .message_timeout = 1500ms});
     ledger.publish(*producer, "t");
     REQUIRE(loop.until([&] { return ledger.complete(); }));
     REQUIRE_FALSE(ledger.reports[0][0].has_value());
@@ -161,13 +176,15 @@ TEST_CASE("no broker at the start: accepted, then failed after the message timeo
     ledger.exactly_once();
 }
 
-TEST_CASE("a broker that goes in the middle and comes back within the message timeout loses nothing") {
+TEST_CASE(
+    "a broker that goes in the middle and comes back within the message timeout loses nothing") {
     const MockCluster cluster;
     cluster.topic("t");
     Loop loop;
     Ledger ledger;
     const auto producer = kafka::make_producer(
-        loop.executor(), {.brokers = cluster.brokers(), .client_id = "test", .message_timeout = 10s});
+        loop.executor(),
+        {.brokers = cluster.brokers(), .client_id = "test", .message_timeout = 10s});
     CHECK(loop.run(producer->warm({"t"}, Deadline::in(10s))).has_value());
     cluster.rtt(20);
     for (int i = 0; i < 100; ++i) ledger.publish(*producer, "t");
@@ -189,7 +206,8 @@ TEST_CASE("a slow broker: possibly persisted records time out, late answers are 
     Loop loop;
     Ledger ledger;
     const auto producer = kafka::make_producer(
-        loop.executor(), {.brokers = cluster.brokers(), .client_id = "test", .message_timeout = 1000ms});
+        loop.executor(),
+        {.brokers = cluster.brokers(), .client_id = "test", .message_timeout = 1000ms});
     CHECK(loop.run(producer->warm({"t"}, Deadline::in(10s))).has_value());
     ledger.publish(*producer, "t");
     REQUIRE(loop.until([&] { return ledger.complete(); }));
@@ -202,7 +220,8 @@ TEST_CASE("a slow broker: possibly persisted records time out, late answers are 
     loop.run_for(3s);
     REQUIRE(loop.until([&] {
         ledger.publish(*producer, "t");
-        return loop.until([&] { return ledger.complete(); }) && ledger.reports.rbegin()->second[0].has_value();
+        return loop.until([&] { return ledger.complete(); }) &&
+               ledger.reports.rbegin()->second[0].has_value();
     }));
     ledger.exactly_once();
 }
@@ -213,7 +232,8 @@ TEST_CASE("errors that a caller can mend have their own codes") {
     rd_kafka_mock_topic_set_error(cluster.get(), "absent", RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART);
     Loop loop;
     Ledger ledger;
-    const auto producer = kafka::make_producer(loop.executor(), {.brokers = cluster.brokers(), .client_id = "test"});
+    const auto producer =
+        kafka::make_producer(loop.executor(), {.brokers = cluster.brokers(), .client_id = "test"});
     ledger.publish(*producer, "t", "k", std::string(2'000'000, 'x'));
     ledger.publish(*producer, "absent");
     ledger.publish(*producer, "");
@@ -232,7 +252,8 @@ TEST_CASE("a retriable error of the broker is retried within librdkafka") {
     cluster.topic("t");
     Loop loop;
     Ledger ledger;
-    const auto producer = kafka::make_producer(loop.executor(), {.brokers = cluster.brokers(), .client_id = "test"});
+    const auto producer =
+        kafka::make_producer(loop.executor(), {.brokers = cluster.brokers(), .client_id = "test"});
     CHECK(loop.run(producer->warm({"t"}, Deadline::in(10s))).has_value());
     cluster.fail_requests(tests::k_api_produce, RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
                           RD_KAFKA_RESP_ERR__TRANSPORT, RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS);
@@ -248,13 +269,16 @@ TEST_CASE("destruction reports what is outstanding, and callbacks may publish") 
     Loop loop;
     Ledger ledger;
     {
-        const auto producer = kafka::make_producer(loop.executor(), {.brokers = cluster.brokers(), .client_id = "test"});
+        const auto producer = kafka::make_producer(
+            loop.executor(), {.brokers = cluster.brokers(), .client_id = "test"});
         CHECK(loop.run(producer->warm({"t"}, Deadline::in(10s))).has_value());
         bool second = false;
-        producer->publish({.topic = "t", .key = "a", .value = "1"}, [&](const Result<kafka::Position>&) {
-            producer->publish({.topic = "t", .key = "a", .value = "2"},
-                              [&](const Result<kafka::Position>& r) { second = r.has_value(); });
-        });
+        producer->publish(
+            {.topic = "t", .key = "a", .value = "1"}, [&](const Result<kafka::Position>&) {
+                producer->publish(
+                    {.topic = "t", .key = "a", .value = "2"},
+                    [&](const Result<kafka::Position>& r) { second = r.has_value(); });
+            });
         REQUIRE(loop.until([&] { return second; }));
         cluster.rtt(5000);
         for (int i = 0; i < 20; ++i) ledger.publish(*producer, "t");
@@ -266,6 +290,7 @@ TEST_CASE("destruction reports what is outstanding, and callbacks may publish") 
 
 TEST_CASE("a setting that librdkafka refuses stops the start") {
     Loop loop;
-    CHECK_THROWS_WITH(kafka::make_producer(loop.executor(), {.brokers = "x:1", .overrides = {{"no.such", "1"}}}),
-                      doctest::Contains("no.such"));
+    CHECK_THROWS_WITH(
+        kafka::make_producer(loop.executor(), {.brokers = "x:1", .overrides = {{"no.such", "1"}}}),
+        doctest::Contains("no.such"));
 }

@@ -37,6 +37,11 @@ Publisher::Publisher(async::TaskGroup& tasks, kafka::Producer& producer, postgre
       deletes_(tasks, "outbox deletes", {}, [this](std::vector<base::Uuid> rows) { return delete_rows(std::move(rows)); }) {}
 
 void Publisher::publish(Announcement announcement, std::function<void(bool)> done) {
+    if (announcement.jobs.empty()) {  // nothing left to announce
+        (void)deletes_.add(std::move(announcement.outbox));
+        if (done) done(true);
+        return;
+    }
     struct Pending {
         base::Uuid outbox;
         std::size_t left;

@@ -1,5 +1,7 @@
 #include "shared/domain/jobs/recovery.hpp"
 
+#include <set>
+
 namespace millrace::domain::jobs {
 
 namespace {
@@ -11,7 +13,10 @@ SELECT o.id, j.id, j.tenant_id, j.owner_id, j.kind, j.lane, j.order_key, j.trace
   FROM (SELECT id, jobs FROM outbox WHERE created_at <= now() - make_interval(secs => $1) ORDER BY id LIMIT $2) o
   LEFT JOIN LATERAL (SELECT * FROM jobs WHERE jobs.id = ANY (o.jobs) AND jobs.status = 'queued' ORDER BY jobs.seq) j ON true
  ORDER BY o.id)sql"};
-const Statement k_release_due{"due_release", "SELECT cardinality(release_due($1))::bigint"};
+const Statement k_one_row{"outbox_one", R"sql(
+SELECT o.id, j.id, j.tenant_id, j.owner_id, j.kind, j.lane, j.order_key, j.trace, j.input
+  FROM outbox o JOIN jobs j ON j.id = ANY (o.jobs) WHERE o.id = $1 AND j.status = 'queued' ORDER BY j.seq)sql"};
+const Statement k_release_due{"due_release", "SELECT release_due($1)"};
 
 // A worker's session lock is free within a second of its death. Right after a restart of the server nobody has retaken
 // theirs yet, so only the lease counts then.
@@ -26,7 +31,7 @@ SELECT w.epoch, w.name, held.is_held
     OR (NOT held.is_held AND w.started_at < now() - interval '1 second'
         AND pg_postmaster_start_time() < now() - interval '10 seconds'))sql"};
 const Statement k_requeue{"workers_requeue",
-                          "SELECT cardinality(requeued)::bigint, cardinality(buried)::bigint FROM requeue_worker($1, $2, $3)"};
+                          "SELECT announced, cardinality(buried)::bigint FROM requeue_worker($1, $2, $3)"};
 
 const Statement k_wake_parked{"jobs_wake_parked", R"sql(
 WITH keys AS (
@@ -69,7 +74,6 @@ const Statement k_partitions{"jobs_partitions", "SELECT ensure_job_partitions($1
 const Statement k_retention{"jobs_retention", "SELECT drop_job_partitions(make_interval(days => $1))::bigint"};
 const Statement k_purge{"idempotency_purge", R"sql(
 WITH old AS (DELETE FROM idempotency WHERE created_at < now() - make_interval(hours => $1) RETURNING 1) SELECT count(*) FROM old)sql"};
-const Statement k_server_start{"server_start", "SELECT pg_postmaster_start_time()"};
 
 }  // namespace
 
@@ -78,17 +82,22 @@ Task<Result<std::size_t>> Recovery::count(postgres::Call call, Deadline deadline
     co_return static_cast<std::size_t>(rows[0].get<std::int64_t>(0));
 }
 
-Task<Result<std::vector<Announcement>>> Recovery::unpublished(std::chrono::seconds age, int rows_max, Deadline deadline) {
-    CO_TRY(const auto rows,
-           co_await db_.run(postgres::call(k_unpublished, static_cast<double>(age.count()), std::int64_t{rows_max}), deadline));
+namespace {
+
+/// Rows of (outbox, job…) in outbox order; a row without a job is an outbox row whose jobs have all moved on.
+std::vector<Announcement> announcements_of(const postgres::Rows& rows, const events::Catalog& catalog) {
     std::vector<Announcement> out;
+    std::set<base::Uuid> foreign;  // rows with a kind that this version does not know: left for one that does
     for (std::size_t r = 0; r < rows.size(); ++r) {
         const auto row = rows[r];
         const auto outbox = row.get<base::Uuid>(0);
         if (out.empty() || out.back().outbox != outbox) out.push_back({outbox, {}});
         if (row.is_null(1)) continue;
-        const auto* kind = catalog_.kind(row.get<std::string_view>(4));
-        if (!kind) continue;  // a kind that this version does not know: left for one that does
+        const auto* kind = catalog.kind(row.get<std::string_view>(4));
+        if (!kind) {
+            foreign.insert(outbox);
+            continue;
+        }
         out.back().jobs.push_back({.id = row.get<JobId>(1),
                                    .tenant = row.get<TenantId>(2),
                                    .owner = row.get<UserId>(3),
@@ -98,11 +107,29 @@ Task<Result<std::vector<Announcement>>> Recovery::unpublished(std::chrono::secon
                                    .trace = telemetry::TraceContext::from_bytes(row.get<std::optional<std::string>>(7).value_or("")),
                                    .input = row.get<std::string>(8)});
     }
-    co_return out;
+    std::erase_if(out, [&foreign](const Announcement& a) { return foreign.contains(a.outbox); });
+    return out;
 }
 
-Task<Result<std::size_t>> Recovery::release_due(int batch, Deadline deadline) {
-    co_return co_await count(postgres::call(k_release_due, batch), deadline);
+}  // namespace
+
+Task<Result<std::vector<Announcement>>> Recovery::unpublished(std::chrono::seconds age, int rows_max, Deadline deadline) {
+    CO_TRY(const auto rows,
+           co_await db_.run(postgres::call(k_unpublished, static_cast<double>(age.count()), std::int64_t{rows_max}), deadline));
+    co_return announcements_of(rows, catalog_);
+}
+
+Task<Result<Announcement>> Recovery::announcement(base::Uuid outbox, Deadline deadline) {
+    CO_TRY(const auto rows, co_await db_.run(postgres::call(k_one_row, outbox), deadline));
+    auto found = announcements_of(rows, catalog_);
+    co_return found.empty() ? Announcement{outbox, {}} : std::move(found.front());
+}
+
+Task<Result<Announcement>> Recovery::release_due(int batch, Deadline deadline) {
+    CO_TRY(const auto rows, co_await db_.run(postgres::call(k_release_due, batch), deadline));
+    const auto outbox = rows[0].get<std::optional<base::Uuid>>(0);
+    if (!outbox) co_return Announcement{};
+    co_return co_await announcement(*outbox, deadline);
 }
 
 Task<Result<std::vector<Recovery::Gone>>> Recovery::gone_workers(Deadline deadline) {
@@ -116,7 +143,12 @@ Task<Result<std::vector<Recovery::Gone>>> Recovery::gone_workers(Deadline deadli
 
 Task<Result<Recovery::Requeued>> Recovery::requeue(Gone worker, int crashes_max, Deadline deadline) {
     CO_TRY(const auto rows, co_await db_.run(postgres::call(k_requeue, worker.epoch, worker.why, crashes_max), deadline));
-    co_return Requeued{static_cast<std::size_t>(rows[0].get<std::int64_t>(0)), static_cast<std::size_t>(rows[0].get<std::int64_t>(1))};
+    if (rows.empty()) co_return Requeued{};
+    Requeued done{.announcement = {}, .buried = static_cast<std::size_t>(rows[0].get<std::int64_t>(1))};
+    if (const auto outbox = rows[0].get<std::optional<base::Uuid>>(0)) {
+        CO_TRY(done.announcement, co_await announcement(*outbox, deadline));
+    }
+    co_return done;
 }
 
 Task<Result<std::size_t>> Recovery::wake_parked(Deadline deadline) {
@@ -155,11 +187,6 @@ Task<Result<std::size_t>> Recovery::drop_partitions(std::chrono::days older_than
 
 Task<Result<std::size_t>> Recovery::purge_idempotency(std::chrono::hours older_than, Deadline deadline) {
     co_return co_await count(postgres::call(k_purge, static_cast<std::int32_t>(older_than.count())), deadline);
-}
-
-Task<Result<base::WallTime>> Recovery::server_start(Deadline deadline) {
-    CO_TRY(const auto rows, co_await db_.run(postgres::call(k_server_start), deadline));
-    co_return rows[0].get<base::WallTime>(0);
 }
 
 }  // namespace millrace::domain::jobs

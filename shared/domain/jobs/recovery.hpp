@@ -17,8 +17,8 @@ class Recovery {
 
     /// Outbox rows older than `age`, with their jobs that still wait for a record. Rows whose jobs have all moved on come back empty.
     Task<Result<std::vector<Announcement>>> unpublished(std::chrono::seconds age, int rows_max, Deadline deadline);
-    /// Jobs that became due: announced through the outbox; how many.
-    Task<Result<std::size_t>> release_due(int batch, Deadline deadline);
+    /// Jobs that became due, announced through the outbox; publish them at once.
+    Task<Result<Announcement>> release_due(int batch, Deadline deadline);
 
     struct Gone {
         Epoch epoch;
@@ -28,7 +28,8 @@ class Recovery {
     /// Workers whose lock is free, or whose lease is past. Empty in the first seconds of a PostgreSQL server's life.
     Task<Result<std::vector<Gone>>> gone_workers(Deadline deadline);
     struct Requeued {
-        std::size_t requeued = 0, buried = 0;
+        Announcement announcement;
+        std::size_t buried = 0;
     };
     Task<Result<Requeued>> requeue(Gone worker, int crashes_max, Deadline deadline);
 
@@ -40,11 +41,11 @@ class Recovery {
     Task<Result<std::size_t>> ensure_partitions(int days_ahead, Deadline deadline);
     Task<Result<std::size_t>> drop_partitions(std::chrono::days older_than, Deadline deadline);
     Task<Result<std::size_t>> purge_idempotency(std::chrono::hours older_than, Deadline deadline);
-    /// When the database server started: a new value means a restart.
-    Task<Result<base::WallTime>> server_start(Deadline deadline);
 
  private:
     Task<Result<std::size_t>> count(postgres::Call call, Deadline deadline);
+    /// The jobs of one outbox row; a nil id gives an empty announcement.
+    Task<Result<Announcement>> announcement(base::Uuid outbox, Deadline deadline);
 
     postgres::Database& db_;
     const events::Catalog& catalog_;

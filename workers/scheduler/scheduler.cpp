@@ -1,0 +1,141 @@
+#include "workers/scheduler/scheduler.hpp"
+
+#include "shared/telemetry/log.hpp"
+
+namespace millrace::workers::scheduler {
+
+namespace {
+
+constexpr std::int64_t k_leader_lock = 0x4D52'0000'0000'0000 | 0x7'FFFF'FFFF;
+constexpr auto k_lead_retry = std::chrono::seconds(1);
+constexpr auto k_timeout = std::chrono::seconds(3);
+
+void warn(std::string_view what, const Error& error) {
+    telemetry::log::warning("a round of the scheduler failed", {{"round", what}, {"cause", error.log.empty() ? error.detail : error.log}});
+}
+
+}  // namespace
+
+Scheduler::Scheduler(async::TaskGroup& tasks, postgres::Database& db, domain::jobs::Publisher& publisher,
+                     const events::Catalog& catalog, telemetry::Registry& metrics, Options options)
+    : tasks_(tasks),
+      db_(db),
+      publisher_(publisher),
+      recovery_(db, catalog),
+      options_(options),
+      leading_gauge_(metrics.gauge("millrace_scheduler_leading", "1 on the scheduler that leads", {})),
+      relayed_total_(metrics.counter("millrace_relayed_total", "Jobs whose record the relay published", {})),
+      released_total_(metrics.counter("millrace_due_released_total", "Waiting jobs that became due", {})),
+      requeued_total_(metrics.counter("millrace_requeued_total", "Jobs of dead workers queued again", {})),
+      buried_total_(metrics.counter("millrace_crash_buried_total", "Jobs given up after crashes", {})),
+      woken_total_(metrics.counter("millrace_parked_woken_total", "Parked jobs woken by the sweep", {})),
+      orphans_total_(metrics.counter("millrace_orphans_announced_total", "Queued jobs announced again", {})) {}
+
+Task<void> Scheduler::run() {
+    for (;;) {
+        auto lock = co_await db_.try_lock(k_leader_lock, Deadline::in(k_timeout));
+        if (lock && *lock) {
+            telemetry::log::info("leading", {});
+            co_await lead(**lock);
+            telemetry::log::warning("no longer leading", {});
+        }
+        co_await async::sleep_for(tasks_.executor(), k_lead_retry);
+    }
+}
+
+/// One loop, one thing at a time: each round is short and bounded, and a slow database slows all of them alike.
+Task<void> Scheduler::lead(postgres::Lock& lock) {
+    leading_ = true;
+    leading_gauge_.set(1);
+    struct Round {
+        Task<void> (Scheduler::*act)();
+        std::chrono::milliseconds every;
+        base::SteadyTime next{};
+    };
+    Round rounds[] = {
+        {&Scheduler::keep_house, options_.housekeeping},     {&Scheduler::wake_due, options_.tick},
+        {&Scheduler::check_workers, options_.worker_check},  {&Scheduler::relay, std::chrono::milliseconds(500)},
+        {&Scheduler::sweep, options_.sweep},                 {&Scheduler::find_orphans, options_.orphan_sweep},
+    };
+    while (lock.held()) {
+        for (auto& round : rounds) {
+            if (std::chrono::steady_clock::now() < round.next) continue;
+            co_await (this->*round.act)();
+            round.next = std::chrono::steady_clock::now() + round.every;
+        }
+        co_await async::sleep_for(tasks_.executor(), options_.tick);
+    }
+    leading_ = false;
+    leading_gauge_.set(0);
+}
+
+/// Rows are deleted when their records are confirmed; until then they are not published a second time from here.
+Task<void> Scheduler::relay() {
+    if (relaying_) co_return;
+    auto found = co_await recovery_.unpublished(options_.outbox_age, options_.batch, Deadline::in(k_timeout));
+    if (!found) co_return warn("relay", found.error());
+    if (found->empty()) co_return;
+    relaying_ = true;
+    auto left = std::make_shared<std::size_t>(found->size());
+    for (auto& announcement : *found) {
+        relayed_total_.add(announcement.jobs.size());
+        publisher_.publish(std::move(announcement), [this, left](bool) {
+            if (--*left == 0) relaying_ = false;
+        });
+    }
+}
+
+Task<void> Scheduler::wake_due() {
+    for (;;) {
+        auto released = co_await recovery_.release_due(options_.batch, Deadline::in(k_timeout));
+        if (!released) co_return warn("due", released.error());
+        if (released->jobs.empty()) co_return;
+        released_total_.add(released->jobs.size());
+        const bool more = released->jobs.size() >= static_cast<std::size_t>(options_.batch);
+        publisher_.publish(std::move(*released));
+        if (!more) co_return;
+    }
+}
+
+Task<void> Scheduler::check_workers() {
+    auto gone = co_await recovery_.gone_workers(Deadline::in(k_timeout));
+    if (!gone) co_return warn("workers", gone.error());
+    for (auto& worker : *gone) {
+        const auto name = worker.name;
+        const auto why = worker.why;
+        auto done = co_await recovery_.requeue(std::move(worker), options_.crashes_max, Deadline::in(k_timeout));
+        if (!done) {
+            warn("requeue", done.error());
+            continue;
+        }
+        telemetry::log::warning("a worker is gone", {{"worker", name},
+                                                     {"why", why},
+                                                     {"requeued", static_cast<std::int64_t>(done->announcement.jobs.size())},
+                                                     {"buried", static_cast<std::int64_t>(done->buried)}});
+        requeued_total_.add(done->announcement.jobs.size());
+        buried_total_.add(done->buried);
+        if (!done->announcement.jobs.empty()) publisher_.publish(std::move(done->announcement));
+    }
+}
+
+Task<void> Scheduler::sweep() {
+    const auto woken = co_await recovery_.wake_parked(Deadline::in(k_timeout));
+    if (!woken) co_return warn("parked", woken.error());
+    woken_total_.add(*woken);
+}
+
+Task<void> Scheduler::find_orphans() {
+    const auto found = co_await recovery_.announce_orphans(Deadline::in(k_timeout));
+    if (!found) co_return warn("orphans", found.error());
+    if (*found > 0) telemetry::log::warning("queued jobs that nobody announced", {{"jobs", static_cast<std::int64_t>(*found)}});
+    orphans_total_.add(*found);
+}
+
+Task<void> Scheduler::keep_house() {
+    const auto deadline = Deadline::in(std::chrono::seconds(10));
+    if (const auto made = co_await recovery_.ensure_partitions(options_.partitions_ahead, deadline); !made) warn("partitions", made.error());
+    if (const auto gone = co_await recovery_.drop_partitions(options_.job_retention, deadline); !gone) warn("retention", gone.error());
+    if (const auto old = co_await recovery_.purge_idempotency(options_.idempotency_retention, deadline); !old) warn("keys", old.error());
+}
+
+}  // namespace millrace::workers::scheduler

@@ -1,0 +1,60 @@
+#pragma once
+// The one who remembers: relays what stayed in the outbox, wakes what is due, finds dead workers, parked keys and jobs that
+// nobody announces. One leads; being leader saves work, it proves nothing: every act is a conditional write.
+
+#include "shared/domain/jobs/recovery.hpp"
+#include "shared/telemetry/metrics.hpp"
+
+namespace millrace::workers::scheduler {
+
+struct Options {
+    std::chrono::seconds outbox_age{6};          ///< older rows are relayed
+    std::chrono::milliseconds tick{200};         ///< due jobs
+    std::chrono::milliseconds worker_check{500};
+    std::chrono::seconds sweep{60};              ///< parked keys
+    std::chrono::seconds orphan_sweep{60};       ///< jobs that nobody announces
+    std::chrono::seconds housekeeping{3600};
+    int batch = 256;
+    int crashes_max = 3;
+    int partitions_ahead = 7;
+    std::chrono::days job_retention{30};
+    std::chrono::hours idempotency_retention{24};
+};
+
+class Scheduler {
+ public:
+    Scheduler(async::TaskGroup& tasks, postgres::Database& db, domain::jobs::Publisher& publisher, const events::Catalog& catalog,
+              telemetry::Registry& metrics, Options options);
+
+    /// Leads when it can, until cancelled.
+    Task<void> run();
+    [[nodiscard]] bool leading() const noexcept { return leading_; }
+
+ private:
+    Task<void> lead(postgres::Lock& lock);
+    Task<void> relay();
+    Task<void> wake_due();
+    Task<void> check_workers();
+    Task<void> sweep();
+    Task<void> find_orphans();
+    Task<void> keep_house();
+
+    async::TaskGroup& tasks_;
+    postgres::Database& db_;
+    domain::jobs::Publisher& publisher_;
+    domain::jobs::Recovery recovery_;
+    Options options_;
+    bool leading_ = false;
+    bool relaying_ = false;  ///< publications of the last relay are still on their way
+    base::WallTime server_start_{};
+
+    telemetry::Gauge& leading_gauge_;
+    telemetry::Counter& relayed_total_;
+    telemetry::Counter& released_total_;
+    telemetry::Counter& requeued_total_;
+    telemetry::Counter& buried_total_;
+    telemetry::Counter& woken_total_;
+    telemetry::Counter& orphans_total_;
+};
+
+}  // namespace millrace::workers::scheduler
