@@ -2,8 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <string_view>
+#include <thread>
 
 #include "shared/kafka/conf.hpp"
 
@@ -23,6 +25,8 @@ using GroupOffsets = std::unique_ptr<rd_kafka_ListConsumerGroupOffsets_t,
                                      Destroyer<rd_kafka_ListConsumerGroupOffsets_destroy>>;
 using Metadata = std::unique_ptr<const rd_kafka_metadata_t, Destroyer<rd_kafka_metadata_destroy>>;
 
+constexpr milliseconds k_look_again{100};
+
 int count(milliseconds timeout) {
     return static_cast<int>(timeout.count());
 }
@@ -38,25 +42,14 @@ class RdAdmin final : public Admin {
           answers_(rd_kafka_queue_new(client_.get())) {}
 
     Result<std::vector<TopicState>> topics(milliseconds timeout) override {
-        TRY(const auto metadata, describe(timeout));
-        const Partitions all(rd_kafka_topic_partition_list_new(16));
-        std::vector<TopicState> states;
-        for (int i = 0; i < metadata->topic_cnt; ++i) {
-            const auto& topic = metadata->topics[i];
-            if (std::string_view(topic.topic).starts_with("__")) continue;  // the cluster's own
-            states.push_back({topic.topic, topic.partition_cnt, 0});
-            for (int p = 0; p < topic.partition_cnt; ++p) {
-                rd_kafka_topic_partition_list_add(all.get(), topic.topic, topic.partitions[p].id);
-            }
+        // Topics come and go, and partitions get their leaders, while we look: look again.
+        const auto deadline = Deadline::in(timeout);
+        for (;;) {
+            auto states = topics_once(std::max(
+                k_look_again, std::chrono::duration_cast<milliseconds>(deadline.remaining())));
+            if (states || deadline.capped(k_look_again).when() == deadline.when()) return states;
+            std::this_thread::sleep_for(k_look_again);
         }
-        TRY(const auto high, offsets_at(k_latest, all.get(), timeout));
-        TRY(const auto low, offsets_at(k_earliest, all.get(), timeout));
-        std::map<std::string_view, std::int64_t> records;
-        for (int i = 0; i < all->cnt; ++i) {
-            records[all->elems[i].topic] += high->elems[i].offset - low->elems[i].offset;
-        }
-        for (auto& state : states) state.records = records[state.name];
-        return states;
     }
 
     Result<void> create(const std::vector<TopicSpec>& topics, milliseconds timeout) override {
@@ -181,6 +174,28 @@ class RdAdmin final : public Admin {
     }
 
  private:
+    Result<std::vector<TopicState>> topics_once(milliseconds timeout) {
+        TRY(const auto metadata, describe(timeout));
+        const Partitions all(rd_kafka_topic_partition_list_new(16));
+        std::vector<TopicState> states;
+        for (int i = 0; i < metadata->topic_cnt; ++i) {
+            const auto& topic = metadata->topics[i];
+            if (std::string_view(topic.topic).starts_with("__")) continue;  // the cluster's own
+            states.push_back({topic.topic, topic.partition_cnt, 0});
+            for (int p = 0; p < topic.partition_cnt; ++p) {
+                rd_kafka_topic_partition_list_add(all.get(), topic.topic, topic.partitions[p].id);
+            }
+        }
+        TRY(const auto high, offsets_at(k_latest, all.get(), timeout));
+        TRY(const auto low, offsets_at(k_earliest, all.get(), timeout));
+        std::map<std::string_view, std::int64_t> records;
+        for (int i = 0; i < all->cnt; ++i) {
+            records[all->elems[i].topic] += high->elems[i].offset - low->elems[i].offset;
+        }
+        for (auto& state : states) state.records = records[state.name];
+        return states;
+    }
+
     Result<Metadata> describe(milliseconds timeout) {
         const rd_kafka_metadata_t* metadata = nullptr;
         const auto err = rd_kafka_metadata(client_.get(), 1, nullptr, &metadata, count(timeout));

@@ -9,6 +9,8 @@ namespace millrace::kafka {
 
 namespace {
 
+constexpr std::chrono::seconds k_told_again_after{10};
+
 // One producer or consumer connects to few brokers, on a network of its own: notice a dead one
 // early, come back early.
 void set_common(Conf& conf, const std::string& brokers, const std::string& client_id) {
@@ -173,13 +175,16 @@ Error request_error(rd_kafka_resp_err_t err, std::string_view text) {
     }
 }
 
-void EventSink::operator()(std::string text) {
-    if (!hook_) return;
+void EventSink::operator()(std::string text) const {
+    if (hook_) hook_(std::move(text));
+}
+
+void EventSink::operator()(std::string_view who, rd_kafka_resp_err_t err, std::string_view text) {
     const auto now = std::chrono::steady_clock::now();
-    if (text == last_ && now - last_at_ < std::chrono::seconds(10)) return;
-    last_ = text;
-    last_at_ = now;
-    hook_(std::move(text));
+    const auto [told, first] = told_.try_emplace(err, now);
+    if (!first && now - told->second < k_told_again_after) return;
+    told->second = now;
+    (*this)(fmt::format("{}: {}: {}", who, rd_kafka_err2name(err), text));
 }
 
 }  // namespace millrace::kafka

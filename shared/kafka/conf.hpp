@@ -59,16 +59,17 @@ class Conf {
 /// A failed request of an administrator.
 [[nodiscard]] Error request_error(rd_kafka_resp_err_t err, std::string_view text);
 
-/// Passes texts on to a hook, but not the same one again within 10 s.
+/// Tells the operator. An error that repeats, as those of a broker that is away do, is told once in
+/// 10 s.
 class EventSink {
  public:
     explicit EventSink(std::function<void(std::string)> hook) : hook_(std::move(hook)) {}
-    void operator()(std::string text);
+    void operator()(std::string text) const;
+    void operator()(std::string_view who, rd_kafka_resp_err_t err, std::string_view text);
 
  private:
     std::function<void(std::string)> hook_;
-    std::string last_;
-    base::SteadyTime last_at_{};
+    std::map<rd_kafka_resp_err_t, base::SteadyTime> told_;
 };
 
 }  // namespace millrace::kafka

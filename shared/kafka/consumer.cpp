@@ -231,7 +231,7 @@ class RdConsumer final : public Consumer {
             if (fatal && !closed_) {
                 rebuild(text);
             } else {
-                emit_(fmt::format("kafka consumer: {}: {}", rd_kafka_err2name(err), text));
+                emit_("kafka consumer", err, text);
             }
         }
     }
@@ -274,7 +274,7 @@ class RdConsumer final : public Consumer {
             if (message->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
                 if (assigned != nullptr) assigned->next = message->offset;
             } else if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR) {
-                emit_(fmt::format("kafka consumer: {}", rd_kafka_message_errstr(message.get())));
+                emit_("kafka consumer", message->err, rd_kafka_message_errstr(message.get()));
             } else if (assigned != nullptr) {  // else it was revoked: its new owner gets it
                 assigned->next = message->offset + 1;
                 records.push_back(to_record(*message));

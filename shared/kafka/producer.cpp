@@ -315,7 +315,7 @@ class RdProducer final : public Producer {
             return;
         }
         if (err == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) disconnected();
-        emit_(fmt::format("kafka producer: {}: {}", rd_kafka_err2name(err), text));
+        emit_("kafka producer", err, text);
     }
 
     // --- whether a broker answers

@@ -167,7 +167,7 @@ TEST_CASE("administration") {
     CHECK(bench.admin->add_partitions(topic, 4, 10s).has_value());
     CHECK_FALSE(bench.admin->add_partitions(topic, 1, 10s).has_value());
     const auto states = bench.admin->topics(10s);
-    REQUIRE(states.has_value());
+    REQUIRE_MESSAGE(states.has_value(), states.error().log);
     const auto state = std::ranges::find(*states, topic, &kafka::TopicState::name);
     REQUIRE(state != states->end());
     CHECK(state->partitions == 4);

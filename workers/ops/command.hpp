@@ -1,0 +1,54 @@
+#pragma once
+// One-shot commands for operators. Every command prints for people, or JSON with --json; exit 0 only when it did what it says.
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <string>
+
+#include "shared/async/task_group.hpp"
+#include "shared/events/catalog.hpp"
+#include "shared/kafka/kafka.hpp"
+#include "shared/postgres/postgres.hpp"
+
+namespace millrace::workers::ops {
+
+/// What commands reach the world with; made on first use, from the environment.
+class Context {
+ public:
+    explicit Context(Executor executor);
+    ~Context();
+
+    [[nodiscard]] Executor executor() const { return executor_; }
+    [[nodiscard]] bool json() const noexcept { return json_; }
+    void set_json(bool json) noexcept { json_ = json; }
+
+    /// As the owner of the schema: migrations only.
+    postgres::Database& owner();
+    postgres::Database& pipeline();
+    postgres::Database& app();
+    kafka::Admin& kafka();
+    const events::Catalog& catalog();
+    /// Base URL of the public API.
+    [[nodiscard]] std::string edge_url() const;
+    [[nodiscard]] std::string redis_url() const;
+    Task<void> close();
+
+ private:
+    Executor executor_;
+    bool json_ = false;
+    std::unique_ptr<postgres::Database> owner_, pipeline_, app_;
+    std::unique_ptr<kafka::Admin> kafka_;
+    std::optional<events::Catalog> catalog_;
+};
+
+/// A chosen command, ready to run; the Result's error is printed and decides the exit code.
+using Run = std::function<Task<Result<void>>()>;
+
+/// Each adds its commands to the parser; the callback of the one that was chosen sets `run`.
+void add_migrate(CLI::App& app, Context& context, Run& run);
+void add_topics(CLI::App& app, Context& context, Run& run);
+void add_jobs(CLI::App& app, Context& context, Run& run);
+void add_import(CLI::App& app, Context& context, Run& run);
+void add_search(CLI::App& app, Context& context, Run& run);
+
+}  // namespace millrace::workers::ops
