@@ -4,6 +4,7 @@
 
 #include <array>
 #include <stdexcept>
+#include <tuple>
 
 namespace millrace::kafka {
 
@@ -47,7 +48,7 @@ Client Conf::create(rd_kafka_type_t type) {
     std::array<char, 512> why{};
     auto* client = rd_kafka_new(type, conf_.get(), why.data(), why.size());
     if (client == nullptr) throw std::runtime_error(fmt::format("kafka client: {}", why.data()));
-    (void)conf_.release();  // the client owns it now
+    std::ignore = conf_.release();  // the client owns it now
     // A consumer that said farewell is closed by now; for one that did not, destruction shall not
     // wait for the group.
     return {client, [](rd_kafka_t* gone) {

@@ -2,6 +2,7 @@
 
 #include <librdkafka/rdkafka.h>
 #include <sys/eventfd.h>
+#include <unistd.h>
 
 #include <array>
 #include <boost/asio/buffer.hpp>
@@ -27,16 +28,16 @@ int open_eventfd() {
 
 // Shared with the read in progress, which may complete after the EventFd is gone.
 struct EventFd::State {
-    State(Executor executor, std::function<void()> ready)
-        : descriptor(std::move(executor), open_eventfd()), on_ready(std::move(ready)) {}
+    State(const Executor& executor, std::function<void()> ready)
+        : descriptor(executor, open_eventfd()), on_ready(std::move(ready)) {}
 
     asio::posix::basic_stream_descriptor<Executor> descriptor;
     std::function<void()> on_ready;
     std::array<unsigned char, sizeof(std::uint64_t)> counter{};
 };
 
-EventFd::EventFd(Executor executor, std::function<void()> on_ready)
-    : state_(std::make_shared<State>(std::move(executor), std::move(on_ready))) {
+EventFd::EventFd(const Executor& executor, std::function<void()> on_ready)
+    : state_(std::make_shared<State>(executor, std::move(on_ready))) {
     arm(state_);
 }
 
@@ -48,6 +49,9 @@ EventFd::~EventFd() {
 
 void EventFd::watch(rd_kafka_queue_t* queue) {
     rd_kafka_queue_io_event_enable(queue, state_->descriptor.native_handle(), &k_one, sizeof k_one);
+    // What landed there before woke nobody, and while it lies there nothing after it will.
+    [[maybe_unused]] const auto written =
+        ::write(state_->descriptor.native_handle(), &k_one, sizeof k_one);
 }
 
 void EventFd::unwatch(rd_kafka_queue_t* queue) {

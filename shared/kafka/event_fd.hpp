@@ -16,7 +16,7 @@ namespace millrace::kafka {
 /// thread must not write to a descriptor that is gone.
 class EventFd {
  public:
-    EventFd(Executor executor, std::function<void()> on_ready);
+    EventFd(const Executor& executor, std::function<void()> on_ready);
     EventFd(const EventFd&) = delete;
     EventFd& operator=(const EventFd&) = delete;
     ~EventFd();

@@ -49,6 +49,8 @@ struct Record {
 /// topic).
 using OnDelivered = std::move_only_function<void(const Result<Position>&)>;
 
+/// Destruction reports what is outstanding (`timeout`) at once: flush() first. Callbacks must not
+/// throw; they may publish.
 class Producer {
  public:
     virtual ~Producer() = default;
@@ -63,6 +65,7 @@ class Producer {
     [[nodiscard]] virtual bool connected() const = 0;
 };
 
+/// At most one fetch() at a time; destroy it only when none waits (close() ends them).
 class Consumer {
  public:
     virtual ~Consumer() = default;

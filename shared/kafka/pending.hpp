@@ -1,6 +1,7 @@
 #pragma once
 // The callbacks of records on their way, found again by the opaque that librdkafka carries.
 
+#include <bit>
 #include <cstdint>
 #include <utility>
 #include <vector>
@@ -24,15 +25,13 @@ class Pending {
         slot.callback = std::move(callback);
         slot.taken = true;
         ++size_;
-        const auto opaque = std::uint64_t{slot.generation} << 32U | index;
-        return reinterpret_cast<void*>(
-            static_cast<std::uintptr_t>(opaque));  // NOLINT(performance-no-int-to-ptr)
+        return std::bit_cast<void*>(std::uint64_t{slot.generation} << 32U | index);
     }
 
     /// Calls the callback, unless this opaque was answered before. The callback may put again.
     template <class Answer>
     void answer(void* opaque, const Answer& make_answer) {
-        const auto bits = static_cast<std::uint64_t>(reinterpret_cast<std::uintptr_t>(opaque));
+        const auto bits = std::bit_cast<std::uint64_t>(opaque);
         const auto index = static_cast<std::uint32_t>(bits);
         if (index >= slots_.size()) return;
         auto& slot = slots_[index];
@@ -53,7 +52,7 @@ class Pending {
 
     /// Takes back what was just put.
     [[nodiscard]] OnDelivered take(void* opaque) {
-        return release(static_cast<std::uint32_t>(reinterpret_cast<std::uintptr_t>(opaque)));
+        return release(static_cast<std::uint32_t>(std::bit_cast<std::uint64_t>(opaque)));
     }
 
     [[nodiscard]] std::size_t size() const noexcept { return size_; }

@@ -240,7 +240,9 @@ struct Options {
     int exclusive_connections = 2;  ///< at most, opened when begin() needs one
     std::chrono::milliseconds statement_timeout{3000};
     std::chrono::milliseconds lock_timeout{1000};
-    std::vector<std::pair<std::string, std::string>> settings;  ///< applied with set_config on every connection
+    std::vector<std::pair<std::string, std::string>> settings;  ///< of every connection
+    std::size_t waiting_max = 10'000;  ///< calls that wait for a connection; more are refused as `unavailable`
+    std::function<void(std::string)> on_event;  ///< connections lost and made; for the log
 };
 /// Settings that pin the plans of the hot statements, for the pipeline role [engineering finding 16].
 [[nodiscard]] std::vector<std::pair<std::string, std::string>> pinned_plans();

@@ -65,6 +65,7 @@ struct Options {
     std::string client_name;
     std::chrono::milliseconds connect_timeout{1000};
     std::size_t pending_max = 10'000;  ///< commands in flight; more are refused as `unavailable`
+    std::function<void(std::string)> on_event;  ///< connections lost and refused; for the log
 };
 std::unique_ptr<Client> make_client(Executor executor, Options options);
 std::unique_ptr<Subscriber> make_subscriber(Executor executor, Options options);

@@ -294,3 +294,14 @@ TEST_CASE("a setting that librdkafka refuses stops the start") {
         kafka::make_producer(loop.executor(), {.brokers = "x:1", .overrides = {{"no.such", "1"}}}),
         doctest::Contains("no.such"));
 }
+
+TEST_CASE("what librdkafka has to say before we listen is heard, and so is everything after it") {
+    Loop loop;
+    for (int i = 0; i < 200; ++i) {
+        Told told;
+        const auto producer = kafka::make_producer(
+            loop.executor(),
+            {.brokers = "127.0.0.1:1", .client_id = "test", .on_event = told.hook()});
+        REQUIRE(loop.until([&] { return told.has("_ALL_BROKERS_DOWN"); }, 5s));
+    }
+}
