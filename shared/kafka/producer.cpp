@@ -26,7 +26,7 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 constexpr milliseconds k_destroy_patience{5'000};
-constexpr milliseconds k_probe_timeout{2'000};
+constexpr milliseconds k_probe_timeout{1'000};
 constexpr milliseconds k_probe_interval{1'000};
 constexpr milliseconds k_warm_interval{100};
 constexpr milliseconds k_backoff_min{100};
