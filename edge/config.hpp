@@ -1,0 +1,18 @@
+#pragma once
+#include "shared/config/groups.hpp"
+
+namespace millrace::edge {
+
+struct Config {
+    config::Process process;
+    config::Postgres postgres;
+    config::Kafka kafka;
+    config::Redis redis;
+    config::Objects objects;
+    config::Secrets secrets;
+    config::Edge edge;
+
+    static Config read(config::Loader& in);
+};
+
+}  // namespace millrace::edge

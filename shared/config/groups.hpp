@@ -1,0 +1,82 @@
+#pragma once
+// The settings, in groups that the binaries share. A binary's configuration is a struct of groups; each group reads itself.
+
+#include <string>
+#include <vector>
+
+#include "shared/config/loader.hpp"
+
+namespace millrace::config {
+
+struct Process {
+    bool development = false;
+    std::string name, log_level, otlp_url, metrics_address;
+    std::uint16_t metrics_port = 0;
+    std::chrono::milliseconds shutdown_grace{};
+    static Process read(Loader& in, std::string default_name);
+};
+
+struct Postgres {
+    std::string dsn;
+    std::chrono::milliseconds statement_timeout{};
+    static Postgres read(Loader& in);
+};
+
+struct Kafka {
+    std::string brokers, topics_file, topic_suffix;
+    std::chrono::milliseconds message_timeout{}, linger{};
+    static Kafka read(Loader& in);
+};
+
+struct Redis {
+    std::string url;
+    static Redis read(Loader& in);
+};
+
+struct Objects {
+    std::string dir;
+    static Objects read(Loader& in);
+};
+
+struct Secrets {
+    std::string key;
+    static Secrets read(Loader& in);
+};
+
+struct Edge {
+    std::string address, base_url;
+    std::uint16_t port = 0;
+    std::vector<std::string> cors_origins;
+    bool probe = false;
+    std::chrono::milliseconds hold{}, wait_max{}, idle_cancel{}, heartbeat{};
+    std::int64_t connections_max = 0, event_streams_max = 0;
+    static Edge read(Loader& in);
+};
+
+struct Worker {
+    std::int64_t concurrency = 0, claimed_max = 0, fetch_max = 0;
+    std::chrono::milliseconds lease{};
+    static Worker read(Loader& in);
+};
+
+/// One provider of a chain; empty url: not configured.
+struct Provider {
+    std::string url, key, model;
+};
+struct Models {
+    std::vector<Provider> chain;            ///< tried in order; empty: the local answerer
+    std::vector<std::string> aliases;       ///< model names that requests may use
+    std::chrono::milliseconds first_byte{}, stall{};
+    static Models read(Loader& in);
+};
+
+struct Embeddings {
+    Provider provider;
+    std::int64_t dimensions = 0;
+    static Embeddings read(Loader& in);
+};
+
+/// Every variable that some binary or script of ours understands.
+[[nodiscard]] std::vector<std::string> known_names();
+
+}  // namespace millrace::config
