@@ -28,10 +28,6 @@ bool is_public_4(std::uint32_t address) {
     return std::ranges::none_of(k_not_public_4, [address](const Net4& net) { return (address ^ net.address) >> (32 - net.bits) == 0; });
 }
 
-std::uint32_t word(const std::uint8_t* bytes) {
-    return std::uint32_t{bytes[0]} << 24 | std::uint32_t{bytes[1]} << 16 | std::uint32_t{bytes[2]} << 8 | bytes[3];
-}
-
 /// Only 2000::/3 is global unicast; of it, what tunnels IPv4 is judged by the IPv4 address inside, what documents or tests is out.
 bool is_public_6(const std::uint8_t* a) {
     static constexpr std::uint8_t nat64[12] = {0x00, 0x64, 0xFF, 0x9B};
