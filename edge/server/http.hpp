@@ -132,8 +132,8 @@ class Server {
     /// First phase of a stop: no new connections, `Connection: close` on every answer, idle connections closed, event streams
     /// told to reconnect (spread over 3 s). Returns when no connection is left or the deadline has passed.
     virtual Task<void> drain(Deadline deadline) = 0;
-    /// Second phase: cut what is left.
-    virtual void stop() = 0;
+    /// Second phase: cut what is left. The server may be destroyed once this has returned.
+    virtual Task<void> stop() = 0;
 };
 
 /// Listens at once; throws std::system_error when the address cannot be bound (start-up only).

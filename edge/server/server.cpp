@@ -21,6 +21,7 @@ constexpr auto k_tick = std::chrono::milliseconds(100);
 constexpr auto k_accept_pause = std::chrono::milliseconds(100);
 constexpr auto k_drain_spread = std::chrono::milliseconds(3000);
 constexpr int k_backlog = 4096;
+constexpr auto k_join = std::chrono::seconds(10);
 
 class BeastServer final : public Server {
  public:
@@ -72,13 +73,14 @@ class BeastServer final : public Server {
         }
     }
 
-    void stop() override {
+    Task<void> stop() override {
         shared_.draining = true;
         boost::system::error_code ignored;
         acceptor_.close(ignored);
         for (const auto& connection : std::vector(connections_.begin(), connections_.end())) connection->cut();
         for (const auto& stream : std::vector(events_.begin(), events_.end())) stream->cut();
         tasks_.cancel();
+        co_await tasks_.join(Deadline::in(k_join));
     }
 
  private:

@@ -53,12 +53,8 @@ class Service::Health : public HealthServer {
 };
 
 Service::Service(const config::Process& process, std::string program)
-    : process_(process), program_(std::move(program)), tracer_(!process.otlp_url.empty()) {
+    : process_(process), program_(std::move(program)), tracer_(!process.otlp_url.empty()), tasks_(make_group()), stopping_(executor()) {
     telemetry::log::configure(process_.name, level_of(process_.log_level));
-    tasks_ = std::make_unique<async::TaskGroup>(executor(), [](const std::string& name, const std::string& what) {
-        telemetry::log::error("a task died", {{"task", name}, {"cause", what}});
-    });
-    stopping_ = std::make_unique<async::Event>(executor());
     metrics_.observe("process_cpu_seconds_total", "User and system CPU time", "counter", cpu_seconds);
     metrics_.observe("process_resident_memory_bytes", "Resident memory", "gauge", resident_bytes);
     metrics_.observe("millrace_spans_dropped_total", "Spans that nobody took in time", "counter",
@@ -66,6 +62,12 @@ Service::Service(const config::Process& process, std::string program)
 }
 
 Service::~Service() = default;
+
+async::TaskGroup Service::make_group() {
+    return {executor(), [](const std::string& name, const std::string& what) {
+                telemetry::log::error("a task died", {{"task", name}, {"cause", what}});
+            }};
+}
 
 void Service::ready_check(std::string name, std::function<bool()> check) { checks_.emplace_back(std::move(name), std::move(check)); }
 
@@ -78,7 +80,7 @@ Task<void> Service::watch_signals() {
     (void)co_await signals.async_wait(async::use_result);
     telemetry::log::info("stopping", {});
     not_ready();
-    stopping_->set();
+    stopping_.set();
     (void)co_await signals.async_wait(async::use_task);
     telemetry::log::warning("cut short by a second signal", {});
     _exit(130);
@@ -98,7 +100,6 @@ Task<void> Service::export_spans() {
     auto client = http_client::make_client(executor(), {});
     auto& failed = metrics_.counter("millrace_span_exports_failed_total", "Exports that the trace collector did not take", {});
     for (;;) {
-        const bool last = stopping_->is_set();
         auto spans = tracer_.take(k_export_max);
         if (!spans.empty()) {
             http_client::Request request{.method = "POST",
@@ -110,7 +111,6 @@ Task<void> Service::export_spans() {
             if (!sent || sent->status >= 300) failed.add();
         }
         if (tracer_.waiting() >= k_export_max) continue;
-        (void)last;
         co_await async::sleep_for(executor(), k_export_every);
     }
 }
@@ -128,10 +128,10 @@ Task<void> Service::main(std::function<Task<Result<void>>()> body) {
                                       return failing;
                                   },
                               .metrics = [this] { return metrics_.text(); }});
-    tasks_->spawn("health", health_->serve());
-    tasks_->spawn("signals", watch_signals());
-    tasks_->spawn("loop lag", watch_loop());
-    if (tracer_.enabled()) tasks_->spawn("span export", export_spans());
+    tasks_.spawn("health", health_->serve());
+    tasks_.spawn("signals", watch_signals());
+    tasks_.spawn("loop lag", watch_loop());
+    if (tracer_.enabled()) tasks_.spawn("span export", export_spans());
     try {
         const auto ended = co_await body();
         if (!ended) {
@@ -143,9 +143,9 @@ Task<void> Service::main(std::function<Task<Result<void>>()> body) {
         exit_code_ = 1;
     }
     if (tracer_.enabled() && tracer_.waiting() > 0) co_await async::sleep_for(executor(), 2 * k_export_every);
-    tasks_->cancel();
-    if (!co_await tasks_->join(Deadline::in(k_tidy_up))) {
-        telemetry::log::error("tasks did not end", {{"tasks", static_cast<std::int64_t>(tasks_->size())}});
+    tasks_.cancel();
+    if (!co_await tasks_.join(Deadline::in(k_tidy_up))) {
+        telemetry::log::error("tasks did not end", {{"tasks", static_cast<std::int64_t>(tasks_.size())}});
         _exit(exit_code_ == 0 ? 1 : exit_code_);
     }
     health_.reset();

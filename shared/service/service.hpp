@@ -22,10 +22,10 @@ class Service {
     Service& operator=(const Service&) = delete;
 
     [[nodiscard]] Executor executor() { return io_.get_executor(); }
-    /// Runs until the service has ended; drivers and background loops live here.
-    async::TaskGroup& tasks() noexcept { return *tasks_; }
+    /// A group whose children's deaths are logged; its owner joins it.
+    [[nodiscard]] async::TaskGroup make_group();
     /// Set by the first SIGINT or SIGTERM. A second one ends the process at once.
-    async::Event& stopping() noexcept { return *stopping_; }
+    async::Event& stopping() noexcept { return stopping_; }
     telemetry::Registry& metrics() noexcept { return metrics_; }
     telemetry::Tracer& tracer() noexcept { return tracer_; }
     [[nodiscard]] const config::Process& process() const noexcept { return process_; }
@@ -53,8 +53,8 @@ class Service {
     boost::asio::io_context io_{1};
     telemetry::Registry metrics_;
     telemetry::Tracer tracer_;
-    std::unique_ptr<async::TaskGroup> tasks_;
-    std::unique_ptr<async::Event> stopping_;
+    async::TaskGroup tasks_;  ///< the skeleton's own
+    async::Event stopping_;
     std::vector<std::pair<std::string, std::function<bool()>>> checks_;
     std::unique_ptr<Health> health_;
     bool draining_ = false;

@@ -1,0 +1,45 @@
+#include "workers/scheduler/process.hpp"
+
+#include "workers/scheduler/scheduler.hpp"
+
+namespace millrace::workers::scheduler {
+
+using namespace std::chrono_literals;
+
+Config Config::read(config::Loader& in) {
+    return {.process = config::Process::read(in, "scheduler-1"), .postgres = config::Postgres::read(in), .kafka = config::Kafka::read(in)};
+}
+
+Task<Result<void>> run_scheduler(service::Service& service, Config config) {
+    CO_TRY(const auto catalog, events::Catalog::load(config.kafka.topics_file, config.kafka.topic_suffix));
+    // Plans are not pinned: the sweeps are meant to scan.
+    postgres::Options options{.dsn = config.postgres.dsn,
+                              .role = "millrace_pipeline",
+                              .application_name = config.process.name,
+                              .statement_timeout = config.postgres.statement_timeout};
+    options.on_event = service.log_events("postgres");
+    auto db = postgres::make_database(service.executor(), std::move(options));
+    kafka::ProducerOptions producer_options{.brokers = config.kafka.brokers,
+                                            .client_id = config.process.name,
+                                            .message_timeout = config.kafka.message_timeout,
+                                            .linger = config.kafka.linger};
+    producer_options.on_event = service.log_events("kafka");
+    auto producer = kafka::make_producer(service.executor(), std::move(producer_options));
+    service.ready_check("postgres", [&db] { return db->connected(); });
+
+    {
+        auto tasks = service.make_group();
+        domain::jobs::Publisher publisher(tasks, *producer, *db, catalog);
+        Scheduler scheduler(tasks, *db, publisher, catalog, service.metrics(), {});
+        tasks.spawn("scheduler", scheduler.run());
+        co_await service.stopping().wait(Deadline::at(base::SteadyTime::max()));
+        co_await producer->flush(Deadline::in(5s));
+        co_await publisher.drained(Deadline::in(2s));
+        tasks.cancel();
+        co_await tasks.join(Deadline::in(10s));
+    }
+    co_await db->close();
+    co_return Result<void>{};
+}
+
+}  // namespace millrace::workers::scheduler
