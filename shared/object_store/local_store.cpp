@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstring>
+#include <system_error>
 
 #include "shared/base/crypto.hpp"
 
@@ -16,15 +16,29 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr std::size_t k_buffer_bytes = 256 * 1024;
+constexpr std::size_t k_write_bytes = 256 * 1024;  // one visit to the pool per so many bytes
+constexpr std::size_t k_key_bytes_max = 500;
+constexpr std::string_view k_uploading = ".uploading";  // no key begins with a dot
 constexpr auto k_abandoned = std::chrono::hours(24);
 
-std::unexpected<Error> failed(std::string_view what) {
-    const int number = errno;
-    const auto code = number == ENOENT ? ErrorCode::not_found : ErrorCode::unavailable;
-    std::array<char, 128> text{};
-    return fail(code, "the document store is not available now",
-                {.log = fmt::format("{}: {}", what, strerror_r(number, text.data(), text.size())), .source = fmt::format("errno:{}", number)});
+/// A full or read-only disk, missing rights, a vanished mount: all of them a person can mend while
+/// the caller tries again.
+std::unexpected<Error> unavailable(std::string_view what, const fs::path& path, int number) {
+    return fail(ErrorCode::unavailable, "the document store is not available now",
+                {.log = fmt::format("object store: cannot {} {}: {}", what, path.string(),
+                                    std::generic_category().message(number)),
+                 .source = fmt::format("errno:{}", number)});
+}
+
+std::unexpected<Error> no_such_object() {
+    return fail(ErrorCode::not_found, "there is no such object");
+}
+
+/// Keys are made by us, but they travel through events.
+Result<void> check_key(std::string_view key) {
+    if (is_valid_key(key)) return {};
+    return fail(ErrorCode::invalid, "not a key of the object store",
+                {.log = fmt::format("object store: key '{}' refused", key)});
 }
 
 class File {
@@ -41,11 +55,11 @@ class File {
     int fd_;
 };
 
-Result<void> write_all(int fd, std::string_view bytes) {
+Result<void> write_all(int fd, std::string_view bytes, const fs::path& path) {
     while (!bytes.empty()) {
         const auto written = ::write(fd, bytes.data(), bytes.size());
         if (written < 0 && errno == EINTR) continue;
-        if (written < 0) return failed("write");
+        if (written < 0) return unavailable("write", path, errno);
         bytes.remove_prefix(static_cast<std::size_t>(written));
     }
     return {};
@@ -53,54 +67,78 @@ Result<void> write_all(int fd, std::string_view bytes) {
 
 Result<void> sync_folder(const fs::path& folder) {
     const File dir(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (dir.get() < 0 || ::fsync(dir.get()) != 0) return failed("fsync of a folder");
+    if (dir.get() < 0 || ::fsync(dir.get()) != 0) return unavailable("sync folder", folder, errno);
     return {};
+}
+
+/// Creates `folder` below `root`, and makes every new name durable.
+Result<void> make_folder(const fs::path& root, const fs::path& folder) {
+    if (folder == root || ::access(folder.c_str(), F_OK) == 0) return {};
+    TRY_VOID(make_folder(root, folder.parent_path()));
+    if (::mkdir(folder.c_str(), 0750) != 0 && errno != EEXIST)
+        return unavailable("create folder", folder, errno);
+    return sync_folder(folder.parent_path());
 }
 
 /// What an upload's file operations share; lives until the last of them has run.
 struct Writing {
     File file;
-    fs::path temporary, target;
+    fs::path root, temporary, target;
     base::Sha256 digest;
     std::uint64_t size = 0;
-    bool finished = false;
+    bool broken = false;  ///< a write failed: never publish what is there
+    bool published = false;
 
-    Writing(File f, fs::path from, fs::path to) : file(std::move(f)), temporary(std::move(from)), target(std::move(to)) {}
+    Writing(File f, fs::path top, fs::path from, fs::path to)
+        : file(std::move(f)),
+          root(std::move(top)),
+          temporary(std::move(from)),
+          target(std::move(to)) {}
     Writing(const Writing&) = delete;
     Writing& operator=(const Writing&) = delete;
     ~Writing() {
-        if (!finished) ::unlink(temporary.c_str());
+        if (!published) ::unlink(temporary.c_str());
     }
 
     Result<void> append(std::string_view bytes) {
         digest.update(bytes);
         size += bytes.size();
-        return write_all(file.get(), bytes);
+        auto written = write_all(file.get(), bytes, temporary);
+        broken |= !written;
+        return written;
     }
 
     Result<void> publish() {
-        if (::fsync(file.get()) != 0) return failed("fsync");
-        if (::rename(temporary.c_str(), target.c_str()) != 0) return failed("rename");
-        finished = true;
+        if (broken) return unavailable("publish", target, EIO);
+        if (::fsync(file.get()) != 0) return unavailable("sync", temporary, errno);
+        TRY_VOID(make_folder(root, target.parent_path()));
+        if (::rename(temporary.c_str(), target.c_str()) != 0)
+            return unavailable("rename to", target, errno);
+        published = true;
         return sync_folder(target.parent_path());
     }
 };
 
 class LocalUpload final : public Upload {
  public:
-    LocalUpload(Executor executor, async::Pool& pool, std::shared_ptr<Writing> writing, std::string key)
-        : executor_(std::move(executor)), pool_(pool), writing_(std::move(writing)), key_(std::move(key)) {}
+    LocalUpload(Executor executor, async::Pool& pool, std::shared_ptr<Writing> writing,
+                std::string key)
+        : executor_(std::move(executor)),
+          pool_(pool),
+          writing_(std::move(writing)),
+          key_(std::move(key)) {}
 
     Task<Result<void>> write(std::string_view bytes) override {
         buffer_ += bytes;
-        if (buffer_.size() < k_buffer_bytes) co_return Result<void>{};
+        if (buffer_.size() < k_write_bytes) co_return Result<void>{};
         co_return co_await flush();
     }
 
     Task<Result<Ref>> finish() override {
         CO_TRY_VOID(co_await flush());
         auto writing = writing_;
-        CO_TRY_VOID(co_await async::offload(executor_, pool_, [writing] { return writing->publish(); }));
+        CO_TRY_VOID(
+            co_await async::offload(executor_, pool_, [writing] { return writing->publish(); }));
         co_return Ref{key_, writing_->size, base::hex(writing_->digest.finish())};
     }
 
@@ -108,7 +146,8 @@ class LocalUpload final : public Upload {
     Task<Result<void>> flush() {
         auto writing = writing_;
         auto bytes = std::make_shared<std::string>(std::exchange(buffer_, {}));
-        co_return co_await async::offload(executor_, pool_, [writing, bytes] { return writing->append(*bytes); });
+        co_return co_await async::offload(executor_, pool_,
+                                          [writing, bytes] { return writing->append(*bytes); });
     }
 
     Executor executor_;
@@ -118,73 +157,104 @@ class LocalUpload final : public Upload {
 };
 
 Result<std::shared_ptr<Writing>> open_upload(const fs::path& root, const std::string& key) {
-    const auto target = root / key;
-    std::error_code ec;
-    fs::create_directories(target.parent_path(), ec);
-    if (ec) return fail(ErrorCode::unavailable, "the document store is not available now", {.log = ec.message()});
-    const auto temporary = root / "uploading" / (base::random_token(12) + ".part");
+    const auto temporary = root / k_uploading / base::random_token(16);
     File file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0640));
-    if (file.get() < 0) return failed("open");
-    return std::make_shared<Writing>(std::move(file), temporary, target);
+    if (file.get() < 0) return unavailable("create", temporary, errno);
+    return std::make_shared<Writing>(std::move(file), root, temporary, root / key);
 }
 
 Result<std::string> read_file(const fs::path& path, std::uint64_t bytes_max) {
     const File file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    if (file.get() < 0)
+        return errno == ENOENT || errno == ENOTDIR ? Result<std::string>(no_such_object())
+                                                   : unavailable("open", path, errno);
     struct stat info{};
-    if (file.get() < 0 || ::fstat(file.get(), &info) != 0) return failed("open");
-    if (static_cast<std::uint64_t>(info.st_size) > bytes_max) return fail(ErrorCode::too_large, "the object is too large");
+    if (::fstat(file.get(), &info) != 0) return unavailable("open", path, errno);
+    if (!S_ISREG(info.st_mode)) return no_such_object();
+    if (static_cast<std::uint64_t>(info.st_size) > bytes_max) {
+        return fail(ErrorCode::too_large,
+                    fmt::format("the object has {} bytes, more than {}", info.st_size, bytes_max));
+    }
     std::string out(static_cast<std::size_t>(info.st_size), '\0');
     std::size_t at = 0;
     while (at < out.size()) {
         const auto got = ::read(file.get(), out.data() + at, out.size() - at);
         if (got < 0 && errno == EINTR) continue;
-        if (got <= 0) return failed("read");
+        if (got <= 0) return unavailable("read", path, got < 0 ? errno : EIO);
         at += static_cast<std::size_t>(got);
     }
     return out;
 }
 
+Result<fs::path> link_or_copy(const fs::path& from, const fs::path& into) {
+    std::error_code ec;
+    if (!fs::is_regular_file(from, ec)) {
+        const bool absent =
+            !ec || ec == std::errc::no_such_file_or_directory || ec == std::errc::not_a_directory;
+        return absent ? Result<fs::path>(no_such_object()) : unavailable("open", from, ec.value());
+    }
+    fs::create_hard_link(from, into, ec);
+    if (!ec) return into;
+    ec.clear();
+    fs::copy_file(from, into, fs::copy_options::overwrite_existing,
+                  ec);  // another file system, or not ours to link
+    if (ec) return unavailable("copy to", into, ec.value());
+    return into;
+}
+
+/// Left behind by processes that were killed. Several may sweep at once.
+void sweep_abandoned(const fs::path& folder) {
+    std::error_code ec;
+    fs::directory_iterator entry(folder, ec);
+    for (; !ec && entry != fs::directory_iterator{}; entry.increment(ec)) {
+        std::error_code gone;
+        const auto written = entry->last_write_time(gone);
+        if (!gone && fs::file_time_type::clock::now() - written > k_abandoned)
+            fs::remove(entry->path(), gone);
+    }
+}
+
 class LocalStore final : public Store {
  public:
-    LocalStore(Executor executor, async::Pool& pool, fs::path root) : executor_(std::move(executor)), pool_(pool), root_(std::move(root)) {
-        fs::create_directories(root_ / "uploading");
-        for (const auto& entry : fs::directory_iterator(root_ / "uploading")) {
-            std::error_code ignored;
-            if (fs::file_time_type::clock::now() - entry.last_write_time() > k_abandoned) fs::remove(entry.path(), ignored);
+    LocalStore(Executor executor, async::Pool& pool, fs::path root)
+        : executor_(std::move(executor)), pool_(pool), root_(std::move(root)) {
+        fs::create_directories(root_ / k_uploading);
+        if (::access((root_ / k_uploading).c_str(), W_OK | X_OK) != 0) {
+            throw fs::filesystem_error("the object store cannot be written", root_,
+                                       std::error_code(errno, std::generic_category()));
         }
+        sweep_abandoned(root_ / k_uploading);
     }
 
     Task<Result<std::unique_ptr<Upload>>> create(std::string key) override {
-        check(is_valid_key(key), "object keys are ours");
+        CO_TRY_VOID(check_key(key));
         auto root = root_;
-        CO_TRY(auto writing, co_await async::offload(executor_, pool_, [root, key] { return open_upload(root, key); }));
-        co_return std::make_unique<LocalUpload>(executor_, pool_, std::move(writing), std::move(key));
+        CO_TRY(auto writing, co_await async::offload(
+                                 executor_, pool_, [root, key] { return open_upload(root, key); }));
+        co_return std::make_unique<LocalUpload>(executor_, pool_, std::move(writing),
+                                                std::move(key));
     }
 
     Task<Result<std::string>> read(std::string key, std::uint64_t bytes_max) override {
-        check(is_valid_key(key), "object keys are ours");
+        CO_TRY_VOID(check_key(key));
         const auto path = root_ / key;
-        co_return co_await async::offload(executor_, pool_, [path, bytes_max] { return read_file(path, bytes_max); });
+        co_return co_await async::offload(executor_, pool_,
+                                          [path, bytes_max] { return read_file(path, bytes_max); });
     }
 
     Task<Result<fs::path>> fetch(std::string key, fs::path into) override {
-        check(is_valid_key(key), "object keys are ours");
+        CO_TRY_VOID(check_key(key));
         const auto from = root_ / key;
-        co_return co_await async::offload(executor_, pool_, [from, into]() -> Result<fs::path> {
-            std::error_code ec;
-            fs::create_hard_link(from, into, ec);
-            if (ec) fs::copy_file(from, into, fs::copy_options::overwrite_existing, ec);
-            if (ec == std::errc::no_such_file_or_directory) return fail(ErrorCode::not_found, "there is no such object");
-            if (ec) return fail(ErrorCode::unavailable, "the document store is not available now", {.log = ec.message()});
-            return into;
-        });
+        co_return co_await async::offload(executor_, pool_,
+                                          [from, into] { return link_or_copy(from, into); });
     }
 
     Task<Result<void>> remove(std::string key) override {
-        check(is_valid_key(key), "object keys are ours");
+        CO_TRY_VOID(check_key(key));
         const auto path = root_ / key;
         co_return co_await async::offload(executor_, pool_, [path]() -> Result<void> {
-            if (::unlink(path.c_str()) != 0 && errno != ENOENT) return failed("unlink");
+            if (::unlink(path.c_str()) != 0 && errno != ENOENT && errno != ENOTDIR)
+                return unavailable("remove", path, errno);
             return {};
         });
     }
@@ -198,16 +268,18 @@ class LocalStore final : public Store {
 }  // namespace
 
 bool is_valid_key(std::string_view key) noexcept {
-    if (key.empty() || key.size() > 500 || key.front() == '/' || key.back() == '/') return false;
+    if (key.empty() || key.size() > k_key_bytes_max || key.front() == '/' || key.back() == '/')
+        return false;
     std::string_view segment;
     while (!key.empty()) {
         const auto slash = std::min(key.find('/'), key.size());
         segment = key.substr(0, slash);
         key.remove_prefix(std::min(slash + 1, key.size()));
         const bool clean = std::ranges::all_of(segment, [](char c) {
-            return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
+            return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                   c == '.' || c == '_' || c == '-';
         });
-        if (segment.empty() || segment == "." || segment == ".." || !clean) return false;
+        if (segment.empty() || segment.front() == '.' || !clean) return false;
     }
     return true;
 }

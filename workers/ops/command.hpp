@@ -30,7 +30,6 @@ class Context {
     const events::Catalog& catalog();
     /// Base URL of the public API.
     [[nodiscard]] std::string edge_url() const;
-    [[nodiscard]] std::string redis_url() const;
     Task<void> close();
 
  private:

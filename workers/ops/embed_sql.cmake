@@ -1,0 +1,11 @@
+# Writes OUT: schemas/sql/*.sql as string literals (in pieces: compilers bound the size of one).
+file(GLOB files ${SQL_DIR}/*.sql)
+list(SORT files)
+set(text "#include \"workers/ops/embedded_sql.hpp\"\n\nnamespace millrace::workers::ops {\n\nconst std::vector<SqlFile>& embedded_sql() {\n    static const std::vector<SqlFile> files = {\n")
+foreach(file ${files})
+    get_filename_component(name ${file} NAME)
+    file(READ ${file} content)
+    string(APPEND text "        {\"${name}\", R\"~sql~(${content})~sql~\"},\n")
+endforeach()
+string(APPEND text "    };\n    return files;\n}\n\n}  // namespace millrace::workers::ops\n")
+file(CONFIGURE OUTPUT ${OUT} CONTENT "@text@" @ONLY)
