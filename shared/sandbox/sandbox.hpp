@@ -1,6 +1,7 @@
 #pragma once
-// Runs one untrusted parse in a process of its own, with no network, no files but /usr (read-only), and hard limits
-// [engineering S13]. Where the machine has no user namespaces it refuses: never runs unsandboxed.
+// Runs one untrusted parse in a process of its own, with no network, no files but /usr (read-only),
+// and hard limits [engineering S13]. Where the machine has no user namespaces it refuses: never
+// runs unsandboxed.
 
 #include <chrono>
 #include <filesystem>
@@ -19,9 +20,10 @@ struct Limits {
 };
 
 struct Command {
-    std::vector<std::string> argv;                  ///< absolute program path first
-    std::filesystem::path input;                    ///< becomes the child's stdin
-    std::vector<std::filesystem::path> read_only;   ///< more files the child may read (the extractor binary), bound at the same path
+    std::vector<std::string> argv;                 ///< absolute program path first
+    std::filesystem::path input;                   ///< becomes the child's stdin
+    std::vector<std::filesystem::path> read_only;  ///< more files the child may read (the extractor
+                                                   ///< binary), bound at the same path
     Limits limits{};
 };
 
@@ -31,8 +33,9 @@ struct Output {
     std::string err;    ///< stderr, at most 4 KiB
 };
 
-/// `unavailable` with the reason when this machine cannot sandbox; `too_large` when stdout passes its limit; `timeout` past the
-/// deadline (the child is killed). A non-zero exit is a value, not an error.
+/// `unavailable` with the reason when this machine cannot sandbox; `too_large` when stdout passes
+/// its limit; `timeout` past the deadline (the child is killed). A non-zero exit is a value, not an
+/// error.
 class Sandbox {
  public:
     virtual ~Sandbox() = default;

@@ -76,6 +76,10 @@ void fill(Rules& rules, const DropTo* drop) {
     rules.add(SCMP_ACT_ALLOW, "setresuid", equal(0, drop->uid), equal(1, drop->uid));
     rules.add(SCMP_ACT_ALLOW, "setresgid", equal(0, drop->gid), equal(1, drop->gid));
     rules.add(SCMP_ACT_ALLOW, "setgroups", equal(0, 0));
+    // setpriv lays its capabilities down itself after the change of user; a program without any
+    // cannot gain by these
+    rules.add(SCMP_ACT_ALLOW, "prctl", equal(0, PR_SET_KEEPCAPS));
+    rules.add(SCMP_ACT_ALLOW, "capset");
 }
 
 }  // namespace

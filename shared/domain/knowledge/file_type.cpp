@@ -64,11 +64,12 @@ bool is_docx(std::string_view head) {
 /// begins with.
 bool may_be_text(std::string_view head) {
     if (head.starts_with("\xFF\xFE") || head.starts_with("\xFE\xFF"))
-        return true;  // UTF-16 with its mark
-    const auto binary = [](char c) {  // C0 controls but tab, line breaks, form feed, the DOS end mark and ISO-2022's escape
+        return true;                  // UTF-16 with its mark
+    const auto binary = [](char c) {  // C0 controls but tab, line breaks, form feed, the DOS end
+                                      // mark and ISO-2022's escape
         return static_cast<unsigned char>(c) < 0x20 && !"\t\n\v\f\r\x1A\x1B"sv.contains(c);
     };
-    if (std::ranges::any_of(head, binary) || head.contains(k_pdf_magic)) return false;
+    if (std::ranges::any_of(head, binary) || head.starts_with(k_pdf_magic)) return false;
     return std::ranges::none_of(k_programs,
                                 [&](std::string_view magic) { return head.starts_with(magic); });
 }

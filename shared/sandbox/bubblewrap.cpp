@@ -1,0 +1,273 @@
+#include "shared/sandbox/bubblewrap.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <array>
+#include <boost/asio/buffer.hpp>
+#include <cerrno>
+#include <charconv>
+#include <optional>
+#include <system_error>
+
+#include "shared/sandbox/child.hpp"
+#include "shared/sandbox/seccomp.hpp"
+
+namespace millrace::sandbox {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr DropTo k_nobody{65534, 65534};
+constexpr std::size_t k_err_bytes_max = 4096;
+constexpr std::size_t k_read_bytes = 64 * 1024;
+// What bwrap finds at these descriptors; 0 to 2 are the program's own.
+constexpr auto k_filter_fd = "3";
+constexpr auto k_status_fd = "4";
+
+std::unexpected<Error> cannot(std::string_view what, int number) {
+    return fail(ErrorCode::unavailable, "documents cannot be read now",
+                {.log = fmt::format("sandbox: cannot {}: {}", what,
+                                    std::generic_category().message(number)),
+                 .source = fmt::format("errno:{}", number)});
+}
+
+struct Pipe {
+    Fd read, write;
+};
+
+Result<Pipe> make_pipe() {
+    std::array<int, 2> fds{};
+    if (::pipe2(fds.data(), O_CLOEXEC) != 0) return cannot("make a pipe", errno);
+    return Pipe{Fd(fds[0]), Fd(fds[1])};
+}
+
+/// A pipe that holds `bytes` and then ends.
+Result<Fd> pipe_with(std::string_view bytes) {
+    TRY(auto pipe, make_pipe());
+    if (::write(pipe.write.get(), bytes.data(), bytes.size()) !=
+        static_cast<ssize_t>(bytes.size())) {
+        return cannot("fill a pipe", errno);
+    }
+    return std::move(pipe.read);
+}
+
+/// A file in memory that cannot grow past `size`: takes what a program writes without anybody
+/// reading along.
+Result<Fd> bounded_file(const char* name, std::size_t size) {
+    Fd file(::memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING));
+    if (!file || ::ftruncate(file.get(), static_cast<off_t>(size)) != 0 ||
+        ::fcntl(file.get(), F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) != 0) {
+        return cannot("make a file in memory", errno);
+    }
+    return file;
+}
+
+/// What was written to a bounded_file.
+std::string content(const Fd& file) {
+    std::string text(k_err_bytes_max, '\0');
+    const auto got = ::pread(file.get(), text.data(), text.size(), 0);
+    text.resize(got > 0 ? static_cast<std::size_t>(got) : 0);
+    text.erase(text.find_last_not_of('\0') + 1);
+    return text;
+}
+
+/// bwrap reports an exit code only once the sandbox was set up: anything else is a failure of the
+/// sandbox, not of the program.
+std::optional<int> exit_code(std::string_view status) {
+    constexpr std::string_view k_name = "\"exit-code\": ";
+    const auto at = status.find(k_name);
+    if (at == std::string_view::npos) return std::nullopt;
+    int code = 0;
+    const auto* begin = status.data() + at + k_name.size();
+    const auto [end, ec] = std::from_chars(begin, status.data() + status.size(), code);
+    return ec == std::errc{} ? std::optional(code) : std::nullopt;
+}
+
+void append(std::vector<std::string>& to, std::initializer_list<std::string> args) {
+    to.insert(to.end(), args.begin(), args.end());
+}
+
+/// /lib, /bin and so on: links into /usr on a merged system, folders of their own on others.
+void append_system_folders(std::vector<std::string>& args) {
+    for (const char* path : {"/bin", "/sbin", "/lib", "/lib32", "/lib64"}) {
+        std::error_code ec;
+        if (fs::is_symlink(path, ec)) {
+            append(args, {"--symlink", fs::read_symlink(path, ec).string(), path});
+        } else if (fs::is_directory(path, ec)) {
+            append(args, {"--ro-bind", path, path});
+        }
+    }
+}
+
+/// One more file at its own path. The folders above it are made by hand: bwrap makes them for its
+/// own user only.
+void append_bind(std::vector<std::string>& args, const fs::path& file) {
+    if (*std::next(file.begin()) == "usr") return;  // is there
+    fs::path folder;
+    for (const auto& part : file.parent_path()) {
+        folder /= part;
+        if (folder != "/" && folder != "/tmp")
+            append(args, {"--perms", "0755", "--dir", folder.string()});
+    }
+    append(args, {"--ro-bind", file.string(), file.string()});
+}
+
+std::vector<std::string> fixed_arguments(const BubblewrapOptions& options, bool root) {
+    std::vector<std::string> args{options.bwrap.string(), "--unshare-ipc", "--unshare-pid",
+                                  "--unshare-net",        "--unshare-uts", "--unshare-cgroup-try",
+                                  "--die-with-parent",    "--new-session", "--clearenv"};
+    if (root) {  // what setpriv needs to become nobody, and no more
+        append(args, {"--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"});
+    } else {
+        append(args, {"--unshare-user", "--uid", std::to_string(k_nobody.uid), "--gid",
+                      std::to_string(k_nobody.gid)});
+    }
+    append(args, {"--setenv", "LANG", "C.UTF-8", "--ro-bind", "/usr", "/usr"});
+    append_system_folders(args);
+    append(args,
+           {"--perms", "1777", "--size", std::to_string(options.tmp_bytes_max), "--tmpfs", "/tmp",
+            "--chdir", "/tmp", "--seccomp", k_filter_fd, "--json-status-fd", k_status_fd});
+    return args;
+}
+
+/// A run: its process, and what became of it. Shared with the timer that may outlive the coroutine
+/// by a moment.
+struct Run {
+    Child child;
+    bool timed_out = false;
+
+    explicit Run(Child c) : child(std::move(c)) {}
+};
+
+/// Everything up to `bytes_max`; false when there is more.
+Task<bool> read_all(Executor executor, Fd from, std::string& into, std::uint64_t bytes_max) {
+    Descriptor pipe(std::move(executor), from.release());
+    std::vector<char> buffer(k_read_bytes);
+    for (;;) {
+        const auto [ec, size] =
+            co_await pipe.async_read_some(asio::buffer(buffer), async::use_result);
+        if (ec == asio::error::operation_aborted) throw boost::system::system_error(ec);
+        if (ec) co_return true;  // the end
+        if (size > bytes_max - into.size()) co_return false;
+        into.append(buffer.data(), size);
+    }
+}
+
+}  // namespace
+
+/// One of the parallel_max places.
+class Bubblewrap::Slot {
+ public:
+    explicit Slot(Bubblewrap& of) : of_(of) { ++of_.running_; }
+    Slot(const Slot&) = delete;
+    Slot& operator=(const Slot&) = delete;
+    ~Slot() {
+        --of_.running_;
+        of_.freed_.notify_all();
+    }
+
+ private:
+    Bubblewrap& of_;
+};
+
+Bubblewrap::Bubblewrap(Executor executor, BubblewrapOptions options)
+    : executor_(std::move(executor)),
+      options_(std::move(options)),
+      root_(::geteuid() == 0),
+      filter_(make_filter(root_ ? &k_nobody : nullptr)),
+      fixed_(fixed_arguments(options_, root_)),
+      freed_(executor_) {}
+
+std::vector<std::string> Bubblewrap::command_line(const Command& command) const {
+    auto args = fixed_;
+    for (const auto& path : command.read_only) append_bind(args, path);
+    append(args, {"--remount-ro", "/", "--"});
+    if (root_) {
+        append(args, {options_.setpriv.string(), fmt::format("--reuid={}", k_nobody.uid),
+                      fmt::format("--regid={}", k_nobody.gid), "--clear-groups", "--"});
+    }
+    const auto cpu = command.limits.cpu.count();
+    append(args,
+           {options_.prlimit.string(), fmt::format("--as={}", command.limits.memory_bytes_max),
+            fmt::format("--cpu={}:{}", cpu, cpu + 1),
+            fmt::format("--fsize={}", options_.file_bytes_max), "--nproc=1",
+            fmt::format("--nofile={}", options_.open_files_max), "--core=0", "--"});
+    args.insert(args.end(), command.argv.begin(), command.argv.end());
+    return args;
+}
+
+Task<Result<void>> Bubblewrap::probe() {
+    auto ran = co_await run({.argv = {"/usr/bin/true"}, .input = "/dev/null", .read_only = {}},
+                            Deadline::in(options_.probe));
+    if (!ran) co_return std::unexpected(std::move(ran).error());
+    if (ran->exit_code == 0) co_return Result<void>{};
+    co_return fail(
+        ErrorCode::unavailable, "documents cannot be read safely on this machine",
+        {.log = fmt::format("sandbox: the probe ended with {}: {}", ran->exit_code, ran->err)});
+}
+
+Task<Result<Output>> Bubblewrap::run(Command command, Deadline deadline) {
+    check(!command.argv.empty() && command.argv[0].starts_with('/'), "an absolute program path");
+    for (const auto& path : command.read_only)
+        check(path.is_absolute(), "an absolute path to bind");
+    if (!filter_) co_return std::unexpected(filter_.error());
+    while (running_ >= options_.parallel_max) {
+        if (!co_await freed_.wait(deadline)) {
+            co_return fail(ErrorCode::timeout, "too many documents are being read at once");
+        }
+    }
+    const Slot slot(*this);
+    co_return co_await run_now(std::move(command), deadline);
+}
+
+Task<Result<Output>> Bubblewrap::run_now(Command command, Deadline deadline) {
+    const Fd input(::open(command.input.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!input) co_return cannot("open " + command.input.string(), errno);
+    CO_TRY(auto out, make_pipe());
+    CO_TRY(auto err, bounded_file("stderr", k_err_bytes_max));
+    CO_TRY(auto status, bounded_file("status", k_err_bytes_max));
+    CO_TRY(auto filter, pipe_with(*filter_));
+    const std::array fds{input.get(), out.write.get(), err.get(), filter.get(), status.get()};
+    CO_TRY(auto child, Child::spawn(executor_, command_line(command), fds));
+    out.write.reset();
+
+    auto run = std::make_shared<Run>(std::move(child));
+    async::Timer timer(executor_, deadline.when());
+    timer.async_wait([run](const boost::system::error_code& ec) {
+        if (ec) return;
+        run->timed_out = true;
+        run->child.kill();
+    });
+    struct KillAtEnd {  // the timer's handler may hold the run a moment longer than a cancelled
+                        // task
+        Run& run;
+        ~KillAtEnd() { run.child.kill(); }
+    } const kill_at_end{*run};
+
+    Output result;
+    const bool whole = co_await read_all(executor_, std::move(out.read), result.out,
+                                         command.limits.output_bytes_max);
+    if (!whole) run->child.kill();
+    co_await run->child.wait();
+    timer.cancel();
+
+    if (!whole) {
+        co_return fail(ErrorCode::too_large, fmt::format("more than {} bytes of output",
+                                                         command.limits.output_bytes_max));
+    }
+    if (run->timed_out) co_return fail(ErrorCode::timeout, "reading took too long");
+    result.err = content(err);
+    const auto code = exit_code(content(status));
+    if (!code) {
+        co_return fail(ErrorCode::unavailable, "documents cannot be read safely on this machine",
+                       {.log = "sandbox: " + result.err});
+    }
+    result.exit_code = *code;
+    co_return result;
+}
+
+}  // namespace millrace::sandbox
