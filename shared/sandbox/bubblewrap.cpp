@@ -9,6 +9,7 @@
 #include <boost/asio/buffer.hpp>
 #include <cerrno>
 #include <charconv>
+#include <csignal>
 #include <optional>
 #include <system_error>
 
@@ -75,16 +76,15 @@ std::string content(const Fd& file) {
     return text;
 }
 
-/// bwrap reports an exit code only once the sandbox was set up: anything else is a failure of the
-/// sandbox, not of the program.
-std::optional<int> exit_code(std::string_view status) {
-    constexpr std::string_view k_name = "\"exit-code\": ";
-    const auto at = status.find(k_name);
-    if (at == std::string_view::npos) return std::nullopt;
-    int code = 0;
-    const auto* begin = status.data() + at + k_name.size();
-    const auto [end, ec] = std::from_chars(begin, status.data() + status.size(), code);
-    return ec == std::errc{} ? std::optional(code) : std::nullopt;
+/// The number behind a name in what bwrap wrote to its status file.
+std::optional<int> status_number(const Fd& status, std::string_view name) {
+    const auto text = content(status);
+    const auto at = text.find(name);
+    if (at == std::string::npos) return std::nullopt;
+    int number = 0;
+    const auto* begin = text.data() + at + name.size();
+    const auto [end, ec] = std::from_chars(begin, text.data() + text.size(), number);
+    return ec == std::errc{} ? std::optional(number) : std::nullopt;
 }
 
 void append(std::vector<std::string>& to, std::initializer_list<std::string> args) {
@@ -134,13 +134,38 @@ std::vector<std::string> fixed_arguments(const BubblewrapOptions& options, bool 
     return args;
 }
 
-/// A run: its process, and what became of it. Shared with the timer that may outlive the coroutine
+/// A run: its process, and what became of it. Shared with handlers that may outlive the coroutine
 /// by a moment.
 struct Run {
     Child child;
+    Fd status;
     bool timed_out = false;
+    bool ended = false;
 
-    explicit Run(Child c) : child(std::move(c)) {}
+    Run(Child c, Fd s) : child(std::move(c)), status(std::move(s)) {}
+
+    /// Kills the first process of the sandbox, and with it all others there; bwrap outside collects
+    /// it and ends. (Killing bwrap would leave that to the machine's init, and not every container
+    /// has one that does it.)
+    void stop() {
+        if (ended) return;
+        const auto inner = status_number(status, "\"child-pid\": ");
+        if (inner && *inner > 1) {
+            ::kill(*inner, SIGKILL);
+        } else {
+            child.kill();
+        }
+    }
+};
+
+/// When a run is left early, by cancellation, its end is still waited for.
+struct StopAtEnd {
+    std::shared_ptr<Run> run;
+    ~StopAtEnd() {
+        if (run->ended) return;
+        run->stop();
+        run->child.on_end([run = run] { run->ended = true; });
+    }
 };
 
 /// Everything up to `bytes_max`; false when there is more.
@@ -188,7 +213,8 @@ std::vector<std::string> Bubblewrap::command_line(const Command& command) const 
     append(args, {"--remount-ro", "/", "--"});
     if (root_) {
         append(args, {options_.setpriv.string(), fmt::format("--reuid={}", k_nobody.uid),
-                      fmt::format("--regid={}", k_nobody.gid), "--clear-groups", "--"});
+                      fmt::format("--regid={}", k_nobody.gid), "--clear-groups", "--pdeathsig=keep",
+                      "--"});
     }
     const auto cpu = command.limits.cpu.count();
     append(args,
@@ -235,24 +261,20 @@ Task<Result<Output>> Bubblewrap::run_now(Command command, Deadline deadline) {
     CO_TRY(auto child, Child::spawn(executor_, command_line(command), fds));
     out.write.reset();
 
-    auto run = std::make_shared<Run>(std::move(child));
+    auto run = std::make_shared<Run>(std::move(child), std::move(status));
+    const StopAtEnd stop_at_end{run};
     async::Timer timer(executor_, deadline.when());
     timer.async_wait([run](const boost::system::error_code& ec) {
         if (ec) return;
         run->timed_out = true;
-        run->child.kill();
+        run->stop();
     });
-    struct KillAtEnd {  // the timer's handler may hold the run a moment longer than a cancelled
-                        // task
-        Run& run;
-        ~KillAtEnd() { run.child.kill(); }
-    } const kill_at_end{*run};
-
     Output result;
     const bool whole = co_await read_all(executor_, std::move(out.read), result.out,
                                          command.limits.output_bytes_max);
-    if (!whole) run->child.kill();
+    if (!whole) run->stop();
     co_await run->child.wait();
+    run->ended = true;
     timer.cancel();
 
     if (!whole) {
@@ -261,8 +283,9 @@ Task<Result<Output>> Bubblewrap::run_now(Command command, Deadline deadline) {
     }
     if (run->timed_out) co_return fail(ErrorCode::timeout, "reading took too long");
     result.err = content(err);
-    const auto code = exit_code(content(status));
-    if (!code) {
+    const auto code = status_number(run->status, "\"exit-code\": ");
+    if (!code) {  // written only once the sandbox was set up: the failure is bwrap's, not the
+                  // program's
         co_return fail(ErrorCode::unavailable, "documents cannot be read safely on this machine",
                        {.log = "sandbox: " + result.err});
     }

@@ -114,4 +114,10 @@ Task<void> Child::wait() {
     reap();
 }
 
+void Child::on_end(std::move_only_function<void()> then) {
+    ended_.async_wait(
+        Descriptor::wait_read,
+        [then = std::move(then)](const boost::system::error_code&) mutable { then(); });
+}
+
 }  // namespace millrace::sandbox

@@ -3,6 +3,7 @@
 // touched.
 
 #include <boost/asio/posix/basic_stream_descriptor.hpp>
+#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -30,6 +31,9 @@ class Child {
     void kill() noexcept;
     /// Until it has ended; reaps it.
     Task<void> wait();
+    /// Calls `then` once it has ended; this must live until then, or be destroyed with the
+    /// io_context.
+    void on_end(std::move_only_function<void()> then);
 
  private:
     Child(Executor executor, pid_t pid, Fd pidfd);

@@ -8,6 +8,7 @@
 
 #include <array>
 #include <cerrno>
+#include <csignal>
 #include <memory>
 #include <system_error>
 
@@ -33,11 +34,11 @@ constexpr std::array k_allowed = {
     "capget",
     // signals to oneself
     "rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "rt_sigpending", "sigaltstack", "restart_syscall", "tgkill",
-    // start and end of a program; bwrap's own pid 1 waits for it
-    "execve", "arch_prctl", "set_tid_address", "set_robust_list", "rseq", "futex", "wait4", "exit", "exit_group",
+    // start and end of a program
+    "execve", "arch_prctl", "set_tid_address", "set_robust_list", "rseq", "futex", "exit", "exit_group",
 };
 constexpr std::array k_prctl = {PR_SET_NO_NEW_PRIVS, PR_GET_NO_NEW_PRIVS, PR_SET_SECCOMP, PR_CAPBSET_READ, PR_SET_NAME,
-                                PR_GET_SECUREBITS, PR_GET_KEEPCAPS, PR_CAP_AMBIENT};
+                                PR_GET_SECUREBITS, PR_GET_KEEPCAPS, PR_CAP_AMBIENT, PR_GET_PDEATHSIG};
 // clang-format on
 
 /// Adds rules until one cannot be added.
@@ -80,6 +81,8 @@ void fill(Rules& rules, const DropTo* drop) {
     // cannot gain by these
     rules.add(SCMP_ACT_ALLOW, "prctl", equal(0, PR_SET_KEEPCAPS));
     rules.add(SCMP_ACT_ALLOW, "capset");
+    // the change of user cleared it: without, a sandbox would outlive a worker that was killed
+    rules.add(SCMP_ACT_ALLOW, "prctl", equal(0, PR_SET_PDEATHSIG), equal(1, SIGKILL));
 }
 
 }  // namespace

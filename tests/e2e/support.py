@@ -106,9 +106,10 @@ class Stack:
 
 class Answer:
     def __init__(self, response):
-        self.status = response.status
-        self.headers = {name.lower(): value for name, value in response.getheaders()}
-        self.text = response.read().decode()
+        with response:
+            self.status = response.status
+            self.headers = {name.lower(): value for name, value in response.getheaders()}
+            self.text = response.read().decode()
 
     @property
     def json(self):
@@ -133,6 +134,7 @@ class Client:
             body = json.dumps(body).encode()
             headers.setdefault("Content-Type", "application/json")
         connection = http.client.HTTPConnection(self.host, self.port, timeout=timeout)
+        headers.setdefault("Connection", "close")
         connection.request(method, path, body, headers)
         return connection.getresponse()
 
