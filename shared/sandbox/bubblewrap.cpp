@@ -117,9 +117,12 @@ void append_bind(std::vector<std::string>& args, const fs::path& file) {
 }
 
 std::vector<std::string> fixed_arguments(const BubblewrapOptions& options, bool root) {
-    std::vector<std::string> args{options.bwrap.string(), "--unshare-ipc", "--unshare-pid",
-                                  "--unshare-net",        "--unshare-uts", "--unshare-cgroup-try",
-                                  "--die-with-parent",    "--new-session", "--clearenv"};
+    std::vector<std::string> args{options.bwrap.string()};
+    append(args, {"--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts",
+                  "--unshare-cgroup-try", "--die-with-parent", "--new-session", "--clearenv"});
+    // bwrap's own pid 1 would be left to the machine's init, and not every container has one that
+    // collects the dead
+    append(args, {"--as-pid-1"});
     if (root) {  // what setpriv needs to become nobody, and no more
         append(args, {"--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"});
     } else {
@@ -213,13 +216,11 @@ std::vector<std::string> Bubblewrap::command_line(const Command& command) const 
     append(args, {"--remount-ro", "/", "--"});
     if (root_) {
         append(args, {options_.setpriv.string(), fmt::format("--reuid={}", k_nobody.uid),
-                      fmt::format("--regid={}", k_nobody.gid), "--clear-groups", "--pdeathsig=keep",
-                      "--"});
+                      fmt::format("--regid={}", k_nobody.gid), "--clear-groups", "--"});
     }
-    const auto cpu = command.limits.cpu.count();
     append(args,
            {options_.prlimit.string(), fmt::format("--as={}", command.limits.memory_bytes_max),
-            fmt::format("--cpu={}:{}", cpu, cpu + 1),
+            fmt::format("--cpu={}", command.limits.cpu.count()),
             fmt::format("--fsize={}", options_.file_bytes_max), "--nproc=1",
             fmt::format("--nofile={}", options_.open_files_max), "--core=0", "--"});
     args.insert(args.end(), command.argv.begin(), command.argv.end());

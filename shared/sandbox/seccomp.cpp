@@ -1,6 +1,8 @@
 #include "shared/sandbox/seccomp.hpp"
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <linux/futex.h>
 #include <seccomp.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -8,7 +10,6 @@
 
 #include <array>
 #include <cerrno>
-#include <csignal>
 #include <memory>
 #include <system_error>
 
@@ -21,24 +22,24 @@ namespace {
 // clang-format off
 constexpr std::array k_allowed = {
     // what is there already: the input, the output, files below /usr
-    "read", "readv", "pread64", "preadv", "write", "writev", "pwrite64", "lseek", "close", "fcntl", "dup", "dup2", "dup3",
+    "read", "readv", "pread64", "preadv", "write", "writev", "pwrite64", "lseek", "close", "dup", "dup2", "dup3",
     "open", "openat", "stat", "fstat", "lstat", "newfstatat", "statx", "statfs", "fstatfs", "access", "faccessat", "faccessat2",
     "readlink", "readlinkat", "getdents64", "getcwd", "chdir", "umask", "ftruncate", "unlink", "unlinkat", "fadvise64",
-    "poll", "ppoll", "select", "pselect6",
     // memory
     "brk", "mmap", "munmap", "mremap", "mprotect", "madvise",
     // time, randomness, facts about oneself
-    "clock_gettime", "clock_getres", "clock_nanosleep", "nanosleep", "gettimeofday", "time", "times", "getrandom", "uname",
+    "clock_gettime", "clock_getres", "gettimeofday", "time", "times", "getrandom", "uname",
     "sysinfo", "getpid", "getppid", "gettid", "getuid", "geteuid", "getgid", "getegid", "getresuid", "getresgid", "getgroups",
     "getpgrp", "getpgid", "getsid", "getrusage", "getrlimit", "prlimit64", "setrlimit", "sched_getaffinity", "sched_yield",
     "capget",
     // signals to oneself
-    "rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "rt_sigpending", "sigaltstack", "restart_syscall", "tgkill",
+    "rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "rt_sigpending", "sigaltstack", "tgkill",
     // start and end of a program
-    "execve", "arch_prctl", "set_tid_address", "set_robust_list", "rseq", "futex", "exit", "exit_group",
+    "execve", "arch_prctl", "set_tid_address", "set_robust_list", "rseq", "exit", "exit_group",
 };
 constexpr std::array k_prctl = {PR_SET_NO_NEW_PRIVS, PR_GET_NO_NEW_PRIVS, PR_SET_SECCOMP, PR_CAPBSET_READ, PR_SET_NAME,
-                                PR_GET_SECUREBITS, PR_GET_KEEPCAPS, PR_CAP_AMBIENT, PR_GET_PDEATHSIG};
+                                PR_GET_SECUREBITS, PR_GET_KEEPCAPS, PR_CAP_AMBIENT};
+constexpr std::array k_fcntl = {F_DUPFD, F_DUPFD_CLOEXEC, F_GETFD, F_SETFD, F_GETFL, F_SETFL};  // no locks
 // clang-format on
 
 /// Adds rules until one cannot be added.
@@ -71,6 +72,14 @@ void fill(Rules& rules, const DropTo* drop) {
     for (const int option : k_prctl) {
         rules.add(SCMP_ACT_ALLOW, "prctl", equal(0, static_cast<std::uint64_t>(option)));
     }
+    for (const int command : k_fcntl) {
+        rules.add(SCMP_ACT_ALLOW, "fcntl", equal(1, static_cast<std::uint64_t>(command)));
+    }
+    rules.add(SCMP_ACT_ALLOW, "futex",
+              scmp_arg_cmp{.arg = 1,
+                           .op = SCMP_CMP_MASKED_EQ,
+                           .datum_a = FUTEX_CMD_MASK & 0xFFFF'FFFF,
+                           .datum_b = FUTEX_WAKE});
     // "No such call" makes the C library fall back to the calls above instead of giving up.
     for (const char* name : {"clone3", "openat2"}) rules.add(SCMP_ACT_ERRNO(ENOSYS), name);
     if (drop == nullptr) return;
@@ -81,8 +90,6 @@ void fill(Rules& rules, const DropTo* drop) {
     // cannot gain by these
     rules.add(SCMP_ACT_ALLOW, "prctl", equal(0, PR_SET_KEEPCAPS));
     rules.add(SCMP_ACT_ALLOW, "capset");
-    // the change of user cleared it: without, a sandbox would outlive a worker that was killed
-    rules.add(SCMP_ACT_ALLOW, "prctl", equal(0, PR_SET_PDEATHSIG), equal(1, SIGKILL));
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sched.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
@@ -119,6 +120,8 @@ int main(int argc, char** argv) {
         {"mount", [] { return report(::mount("none", "/tmp", "tmpfs", 0, nullptr) == 0); }},
         {"setuid", [] { return report(::setresuid(0, 0, 0) == 0); }},
         {"kill", [] { return report(::kill(-1, SIGKILL) == 0); }},
+        {"sleep", [] { return report(::usleep(1) == 0); }},
+        {"wait", [] { return report(::poll(nullptr, 0, -1) == 0); }},
         {"passwd", [] { return open_for("/etc/passwd", O_RDONLY); }},
         {"environ", [] { return open_for("/proc/self/environ", O_RDONLY); }},
         {"home", [] { return open_for("/home", O_RDONLY); }},

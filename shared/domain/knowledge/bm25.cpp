@@ -155,7 +155,7 @@ double Bm25Index::idf(std::size_t with) const noexcept {
 void Bm25Index::accumulate(const Entry& entry, double weight, double idf, std::span<const float> norms, std::span<float> scores,
                            std::span<float> coverage) const {
     const auto gain = static_cast<float>(weight * idf * (options_.k1 + 1));
-    const auto covered = static_cast<float>(idf);
+    const auto covered = static_cast<float>(weight * idf);
     for (const Posting posting : entry.postings.all()) {
         const auto slot = posting >> k_count_bits;
         const auto count = static_cast<float>(posting & k_count_max);
@@ -164,7 +164,7 @@ void Bm25Index::accumulate(const Entry& entry, double weight, double idf, std::s
     }
 }
 
-std::vector<Retrieved> Bm25Index::top_k(const TermCounts& query, std::size_t k, const FileFilter& accept) const {
+std::vector<Retrieved> Bm25Index::top_k(std::span<const QueryTerm> query, std::size_t k, const FileFilter& accept) const {
     if (live_ == 0 || k == 0) return {};
     struct Weighted {
         const Entry* entry;
@@ -172,11 +172,11 @@ std::vector<Retrieved> Bm25Index::top_k(const TermCounts& query, std::size_t k, 
     };
     std::vector<Weighted> terms;
     double idf_all = 0;
-    for (const auto& [term, count] : query) {
+    for (const auto& [term, weight] : query) {
         const Entry* entry = find(term);
         const double rarity = idf(entry ? entry->postings.all().size() : 0);
-        idf_all += rarity;
-        if (entry && !entry->postings.all().empty()) terms.push_back({entry, static_cast<double>(count), rarity});
+        idf_all += weight * rarity;
+        if (entry && !entry->postings.all().empty()) terms.push_back({entry, weight, rarity});
     }
     if (terms.size() > options_.query_terms_max) {
         const auto end = terms.begin() + static_cast<std::ptrdiff_t>(options_.query_terms_max);

@@ -60,6 +60,17 @@ void add_terms(std::string_view text, std::vector<Term>& terms) {
     for_each_term(fold(text), [&](std::string_view bytes) { terms.push_back(hash_term(bytes)); });
 }
 
+/// How much a term says about what a question is after. Kana are mostly grammar, single characters mostly part of something;
+/// a word stands for the several n-grams that a CJK word of its meaning would give.
+double query_weight(std::string_view term) {
+    const auto first = code_point_at(term, 0);
+    if (!is_cjk(first.value)) return 2.5;
+    if (first.bytes == term.size()) return is_han(first.value) ? 0.6 : 0.2;
+    const auto second = code_point_at(term, first.bytes);
+    const int kana = (is_hiragana(first.value) ? 1 : 0) + (is_hiragana(second.value) ? 1 : 0);
+    return kana == 2 ? 0.3 : kana == 1 ? 0.7 : 1.0;
+}
+
 /// A run of word characters that are not CJK; commas inside numbers (12,000) are left out. Returns its end.
 std::size_t read_word(std::string_view text, std::size_t at, std::string& word) {
     word.clear();
@@ -150,6 +161,14 @@ TermCounts count_chunk_terms(std::string_view title, std::string_view text) {
     add_terms(title, terms);
     add_terms(text, terms);
     return counted(terms);
+}
+
+std::vector<QueryTerm> query_terms(std::string_view question) {
+    std::vector<QueryTerm> out;
+    for_each_term(fold(question), [&](std::string_view bytes) { out.push_back({hash_term(bytes), query_weight(bytes)}); });
+    std::ranges::sort(out, {}, &QueryTerm::term);
+    out.erase(std::ranges::unique(out, {}, &QueryTerm::term).begin(), out.end());
+    return out;
 }
 
 std::string encode_terms(const TermCounts& terms) {

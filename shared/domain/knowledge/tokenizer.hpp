@@ -25,6 +25,10 @@ struct TermCount {
     std::uint32_t count = 0;
     bool operator==(const TermCount&) const = default;
 };
+struct QueryTerm {
+    Term term = 0;
+    double weight = 1;
+};
 /// Ascending by term, no term twice, no count of zero.
 using TermCounts = std::vector<TermCount>;
 
@@ -34,10 +38,12 @@ using TermCounts = std::vector<TermCount>;
 /// Calls `take(bytes)` for every term of folded text, in order.
 void for_each_term(std::string_view folded, const std::function<void(std::string_view)>& take);
 
-/// Terms of a question.
 [[nodiscard]] TermCounts count_terms(std::string_view text);
 /// Terms of a chunk; the title of its document is indexed with every chunk.
 [[nodiscard]] TermCounts count_chunk_terms(std::string_view title, std::string_view text);
+
+/// Terms of a question, each once.
+[[nodiscard]] std::vector<QueryTerm> query_terms(std::string_view question);
 
 /// Compact bytes for a database column: version, number of terms, then per term a varint of its distance from the one before with
 /// a flag for count > 1, and the count where flagged. About 4 bytes per term.
