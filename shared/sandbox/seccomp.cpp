@@ -78,7 +78,7 @@ void fill(Rules& rules, const DropTo* drop) {
     rules.add(SCMP_ACT_ALLOW, "futex",
               scmp_arg_cmp{.arg = 1,
                            .op = SCMP_CMP_MASKED_EQ,
-                           .datum_a = FUTEX_CMD_MASK & 0xFFFF'FFFF,
+                           .datum_a = static_cast<std::uint32_t>(FUTEX_CMD_MASK),
                            .datum_b = FUTEX_WAKE});
     // "No such call" makes the C library fall back to the calls above instead of giving up.
     for (const char* name : {"clone3", "openat2"}) rules.add(SCMP_ACT_ERRNO(ENOSYS), name);
