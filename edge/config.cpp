@@ -9,7 +9,8 @@ Config Config::read(config::Loader& in) {
             .redis = config::Redis::read(in),
             .objects = config::Objects::read(in),
             .secrets = config::Secrets::read(in),
-            .edge = config::Edge::read(in)};
+            .edge = config::Edge::read(in),
+            .models = config::Models::read(in)};
 }
 
 }  // namespace millrace::edge

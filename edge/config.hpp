@@ -11,6 +11,7 @@ struct Config {
     config::Objects objects;
     config::Secrets secrets;
     config::Edge edge;
+    config::Models models;
 
     static Config read(config::Loader& in);
 };

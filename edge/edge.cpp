@@ -102,7 +102,7 @@ Task<Result<void>> serve(service::Service& service, const Config& config, Stores
     domain::knowledge::Files files(*stores.app);
 
     surfaces::jobs::Ports job_ports{gate, watch, reader, live, *stores.subscriber, tasks, catalog, config.edge.probe};
-    surfaces::knowledge::Ports knowledge_ports{accounts, files, publisher, *stores.durable, *objects, gate, job_ports, catalog};
+    surfaces::knowledge::Ports knowledge_ports{accounts, files, publisher, *stores.durable, *objects, gate, job_ports, catalog, config.models.aliases};
     middleware::Pipeline pipeline(all_surfaces(), all_endpoints(job_ports, knowledge_ports), tokens, service.tracer(), service.metrics(),
                                   {.cors_origins = config.edge.cors_origins});
     auto server = server::make_server(service.executor(), pipeline, server_options(config.edge));

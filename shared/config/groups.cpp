@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <filesystem>
+
 namespace millrace::config {
 
 using namespace std::chrono_literals;
@@ -75,12 +77,13 @@ Models Models::read(Loader& in) {
     Models out;
     for (const std::string suffix : {"", "_2", "_3"}) {
         Provider provider{
-            .url = in.text("MILLRACE_LLM_URL" + suffix, "", "OpenAI-compatible base URL, such as http://127.0.0.1:11434/v1; empty: none"),
+            .url = in.text("MILLRACE_LLM_URL" + suffix, "", "OpenAI-compatible base URL, such as http://127.0.0.1:11434/v1, or local; empty: none"),
             .key = in.secret("MILLRACE_LLM_KEY" + suffix, 0, false, "its API key"),
             .model = in.text("MILLRACE_LLM_MODEL" + suffix, "gpt-4o-mini", "the model asked for there")};
         if (!provider.url.empty()) out.chain.push_back(std::move(provider));
     }
-    out.aliases = in.list("MILLRACE_LLM_ALIASES", "gpt-4,gpt-4o,gpt-4o-mini,gpt-4-turbo,gpt-3.5-turbo,local", "model names that requests may use");
+    out.aliases = in.list("MILLRACE_LLM_ALIASES", "gpt-4,gpt-4o,gpt-4o-mini,gpt-4-turbo,gpt-3.5-turbo,local", "model names that requests may use, besides those of the chain");
+    for (const auto& provider : out.chain) out.aliases.push_back(provider.model);
     out.first_byte = in.span("MILLRACE_LLM_FIRST_BYTE", 20s, 100ms, 300s, "a model that has said nothing for this long is given up");
     out.stall = in.span("MILLRACE_LLM_STALL", 15s, 100ms, 300s, "a stream that stops for this long is given up");
     return out;
@@ -95,6 +98,12 @@ Embeddings Embeddings::read(Loader& in) {
     return out;
 }
 
+Extraction Extraction::read(Loader& in) {
+    std::error_code unknown;
+    const auto beside = std::filesystem::read_symlink("/proc/self/exe", unknown).parent_path() / "millrace-extract";
+    return {in.text("MILLRACE_EXTRACT_BIN", beside.string(), "the program that reads documents in the sandbox")};
+}
+
 std::vector<std::string> known_names() {
     Loader all{std::map<std::string, std::string>{}};
     Process::read(all, "");
@@ -107,12 +116,12 @@ std::vector<std::string> known_names() {
     Worker::read(all);
     Models::read(all);
     Embeddings::read(all);
+    Extraction::read(all);
     std::vector<std::string> names;
     for (const auto& setting : all.settings()) names.push_back(setting.name);
     // What only scripts and tests read, and what they pass along.
     for (const char* name : {"MILLRACE_HOME", "MILLRACE_BIN_DIR", "MILLRACE_PID_DIR", "MILLRACE_LOG_DIR", "MILLRACE_MAIL_DIR", "MILLRACE_EDGE_URL",
-                             "MILLRACE_METRICS_URL", "MILLRACE_PG_ADMIN_DSN", "MILLRACE_BUILD_DIR", "MILLRACE_TEST_LONG", "MILLRACE_CACHE",
-                             "MILLRACE_EXTRACT_BIN"}) {
+                             "MILLRACE_METRICS_URL", "MILLRACE_PG_ADMIN_DSN", "MILLRACE_BUILD_DIR", "MILLRACE_TEST_LONG", "MILLRACE_CACHE"}) {
         names.emplace_back(name);
     }
     for (int edge = 2; edge <= 9; ++edge) names.push_back(fmt::format("MILLRACE_EDGE_URL_{}", edge));

@@ -2,6 +2,7 @@
 // The settings, in groups that the binaries share. A binary's configuration is a struct of groups; each group reads itself.
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "shared/config/loader.hpp"
@@ -59,13 +60,14 @@ struct Worker {
     static Worker read(Loader& in);
 };
 
-/// One provider of a chain; empty url: not configured.
+/// One provider of a chain; empty url: not configured; url "local": the extractive answerer.
 struct Provider {
     std::string url, key, model;
 };
+inline constexpr std::string_view k_local_model = "local";
 struct Models {
-    std::vector<Provider> chain;            ///< tried in order; empty: the local answerer
-    std::vector<std::string> aliases;       ///< model names that requests may use
+    std::vector<Provider> chain;       ///< tried in order; empty: the local answerer
+    std::vector<std::string> aliases;  ///< model names that requests may use; those of the chain among them
     std::chrono::milliseconds first_byte{}, stall{};
     static Models read(Loader& in);
 };
@@ -74,6 +76,11 @@ struct Embeddings {
     Provider provider;
     std::int64_t dimensions = 0;
     static Embeddings read(Loader& in);
+};
+
+struct Extraction {
+    std::string program;
+    static Extraction read(Loader& in);
 };
 
 /// Every variable that some binary or script of ours understands.

@@ -4,10 +4,12 @@
 
 #include <filesystem>
 
+#include "shared/async/offload.hpp"
 #include "shared/domain/knowledge/files.hpp"
 #include "shared/object_store/object_store.hpp"
 #include "shared/providers/embedding/embedding.hpp"
 #include "shared/sandbox/sandbox.hpp"
+#include "workers/embedding/extract/extract.hpp"
 #include "workers/runtime/handler.hpp"
 
 namespace millrace::workers::embedding {
@@ -17,7 +19,8 @@ struct Ports {
     sandbox::Sandbox& sandbox;
     domain::knowledge::Files& files;
     providers::embedding::Embedder* embedder;  ///< null: BM25 alone
-    std::filesystem::path extractor;           ///< the millrace-extract program
+    async::Pool& pool;                         ///< for cutting
+    extract::Programs programs;
     std::filesystem::path scratch;             ///< a folder for the copy that the sandbox reads
 };
 

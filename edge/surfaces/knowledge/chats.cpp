@@ -18,7 +18,7 @@ namespace {
 
 Task<Result<Response>> ask(Ports ports, Exchange& exchange) {
     const auto& who = exchange.who();
-    CO_TRY(auto question, domain::knowledge::decode_question(exchange.request.body, who));
+    CO_TRY(auto question, domain::knowledge::decode_question(exchange.request.body, who, ports.models));
     auto canonical = question;
     if (question.new_conversation) canonical.conversation = {};
     NewJob job{.tenant = who.tenant,

@@ -1,6 +1,7 @@
 #pragma once
 // The knowledge product: a multi-tenant document chatbot (contract knowledge.md).
 
+#include <string>
 #include <vector>
 
 #include "edge/middleware/job_gate.hpp"
@@ -21,6 +22,7 @@ struct Ports {
     middleware::JobGate& gate;
     jobs::Ports jobs;
     const events::Catalog& catalog;
+    const std::vector<std::string>& models;  ///< names that a question may use
 };
 
 /// `{detail, error_code, timestamp}`; invalid input is 422.

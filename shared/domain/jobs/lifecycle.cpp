@@ -50,7 +50,8 @@ const Statement k_cancelled{"jobs_cancelled", "SELECT id FROM jobs WHERE id = AN
 const Statement k_follow_up{"jobs_follow_up", R"sql(
 INSERT INTO jobs (id, tenant_id, owner_id, kind, lane, order_key, trace, input)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (id) DO NOTHING)sql"};
-const Statement k_announce{"outbox_insert", "INSERT INTO outbox (id, jobs) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING"};
+// No conflict target: naming one would need the right to read the table, and millrace_app may only insert.
+const Statement k_announce{"outbox_insert", "INSERT INTO outbox (id, jobs) VALUES ($1, $2) ON CONFLICT DO NOTHING"};
 
 std::vector<base::Uuid> ids_of(const postgres::Rows& rows) {
     std::vector<base::Uuid> ids;

@@ -1,5 +1,7 @@
 #include "shared/domain/knowledge/chats.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "shared/base/crypto.hpp"
@@ -65,7 +67,7 @@ Result<AnswerRequested> parse_answer_requested(std::string_view text) {
     return out;
 }
 
-Result<AnswerRequested> decode_question(std::string_view body, const identity::Principal& who) {
+Result<AnswerRequested> decode_question(std::string_view body, const identity::Principal& who, const std::vector<std::string>& models) {
     TRY(const auto document, json::parse(body));
     auto in = document.reader();
     AnswerRequested out{.query = in.string("query", {1, k_query_max}),
@@ -76,6 +78,9 @@ Result<AnswerRequested> decode_question(std::string_view body, const identity::P
                         .max_tokens = static_cast<int>(in.optional_integer("max_tokens", 1, k_max_tokens_max).value_or(500))};
     const auto session = in.optional_string("session_id", {1, 200});
     if (is_blank(out.query)) in.reject("query", "must not be blank");
+    if (out.model && std::ranges::find(models, *out.model) == models.end()) {
+        in.reject("model", fmt::format("must be one of: {}", fmt::join(models, ", ")));
+    }
     if (auto error = in.error()) return std::unexpected(std::move(*error));
     const auto given = session ? base::Uuid::parse(*session) : std::nullopt;
     out.new_conversation = !session;

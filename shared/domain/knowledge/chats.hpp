@@ -3,6 +3,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "shared/domain/identity/principal.hpp"
 #include "shared/domain/jobs/job.hpp"
@@ -24,8 +25,9 @@ struct AnswerRequested {
 [[nodiscard]] Result<AnswerRequested> parse_answer_requested(std::string_view json);
 
 /// The contract's request body. `session_id` and `conversation_id` are the same thing; a session id that is no UUID names a
-/// conversation of this user all the same, always the same one.
-[[nodiscard]] Result<AnswerRequested> decode_question(std::string_view body, const identity::Principal& who);
+/// conversation of this user all the same, always the same one. `models`: the names that `model` may have.
+[[nodiscard]] Result<AnswerRequested> decode_question(std::string_view body, const identity::Principal& who,
+                                                      const std::vector<std::string>& models);
 
 /// Effects of an answered question: the conversation and both messages.
 [[nodiscard]] std::vector<postgres::Call> record_exchange(base::TenantId tenant, base::UserId user, base::JobId job,

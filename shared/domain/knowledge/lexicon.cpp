@@ -101,7 +101,7 @@ constexpr std::string_view k_synonyms = R"(
 無料 無償 ただ
 禁止 認めていません できません
 許可 承認 認め
-上限 最大 以内 まで
+上限 最大
 最低 最小 以上
 営業時間 受付時間 診療時間
 頻度 毎日 毎週 毎月
@@ -266,8 +266,9 @@ std::size_t function_phrase(std::string_view text) {
 
 std::size_t synonym_prefix(std::string_view text) {
     const auto& lex = lexicon();
+    if (text.empty() || static_cast<unsigned char>(text[0]) < 0x80) return 0;
     for (std::size_t size = std::min(text.size(), lex.synonym_bytes_max); size >= 6; --size) {  // two characters at least
-        if (lex.groups_of.contains(text.substr(0, size))) return size;
+        if (lex.groups_of.contains(text.substr(0, size))) return function_phrase(text) > size ? 0 : size;
     }
     return 0;
 }

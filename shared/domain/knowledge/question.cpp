@@ -52,11 +52,30 @@ class Reader {
         return std::log((static_cast<double>(corpus_.chunks) + k_prior_chunks + 1) / (with + prior * k_prior_chunks));
     }
 
+    /// `text` is a CJK word, or the stem of another.
     void add(std::string_view text, double importance) {
         if (question_.words.size() >= k_words_max) return;
         if (std::ranges::any_of(question_.words, [&](const auto& word) { return word.text == text; })) return;
         ContentWord word;
         word.text = text;
+        if (is_cjk(code_point_at(text, 0).value)) {
+            add_cjk_parts(text, word);
+            if (is_weak_word(text)) importance *= 0.3;
+        } else {
+            word.parts.push_back({hash_term(text), rarity(hash_term(text), 0.001)});
+        }
+        if (word.parts.empty()) return;
+        double sum = 0;
+        for (const auto& part : word.parts) sum += part.rarity;
+        const auto count = static_cast<double>(word.parts.size());
+        word.weight = std::max(0.1, sum / count) * std::sqrt(count) * importance;
+        word.strong = importance >= 0.9;
+        word.others = synonyms(text);
+        question_.weight += word.weight;
+        question_.words.push_back(std::move(word));
+    }
+
+    void add_cjk_parts(std::string_view text, ContentWord& word) const {
         std::vector<std::string> singles;
         for_each_term(text, [&](std::string_view term) {
             const auto first = code_point_at(term, 0);
@@ -66,19 +85,8 @@ class Reader {
                 word.parts.push_back({hash_term(term), rarity(hash_term(term), is_hiragana(first.value) ? 0.02 : 0.001)});
             }
         });
-        if (word.parts.empty()) {
-            for (const auto& single : singles) word.parts.push_back({hash_term(single), rarity(hash_term(single), 0.02)});
-        }
-        if (word.parts.empty()) return;
-        double sum = 0;
-        for (const auto& part : word.parts) sum += part.rarity;
-        const auto count = static_cast<double>(word.parts.size());
-        if (is_weak_word(text)) importance *= 0.3;
-        word.weight = std::max(0.1, sum / count) * std::sqrt(count) * importance;
-        word.strong = importance >= 0.9;
-        word.others = synonyms(text);
-        question_.weight += word.weight;
-        question_.words.push_back(std::move(word));
+        if (!word.parts.empty()) return;
+        for (const auto& single : singles) word.parts.push_back({hash_term(single), rarity(hash_term(single), 0.02)});
     }
 
     /// Grammar is skipped; what is left of a run of kana is a word of little weight ("ふるさと").

@@ -43,16 +43,32 @@ struct Searcher::Tenant {
     async::Event loaded;
 };
 
-Searcher::Searcher(Executor executor, postgres::Database& app, EmbedQuestion embed, SearchOptions options)
-    : executor_(std::move(executor)), app_(app), embed_(std::move(embed)), options_(options) {}
+/// Ends also when the task that loads is cancelled: somebody else goes on then.
+class Searcher::Loading {
+ public:
+    explicit Loading(Tenant& tenant) : tenant_(tenant) { tenant_.loading = true; }
+    Loading(const Loading&) = delete;
+    Loading& operator=(const Loading&) = delete;
+    ~Loading() {
+        tenant_.loading = false;
+        tenant_.loaded.notify_all();
+    }
+
+ private:
+    Tenant& tenant_;
+};
+
+Searcher::Searcher(Executor executor, postgres::Database& app, SearchOptions options)
+    : executor_(std::move(executor)), app_(app), options_(options) {}
 
 Searcher::~Searcher() = default;
 
-Task<Result<Searcher::Found>> Searcher::search(base::TenantId tenant, std::string question, std::size_t limit, Deadline deadline) {
+Task<Result<Searcher::Found>> Searcher::search(base::TenantId tenant, std::string question, std::vector<float> vector, std::size_t limit,
+                                                Deadline deadline) {
     CO_TRY(const auto index, co_await current(tenant, deadline));
     std::vector<Retrieved> by_meaning;
-    if (embed_) {
-        CO_TRY(by_meaning, co_await dense(tenant, question, deadline));
+    if (!vector.empty()) {
+        CO_TRY(by_meaning, co_await dense(tenant, std::move(vector), deadline));
     }
     const auto by_words = index->index->top_k(query_terms(question), by_meaning.empty() ? limit : std::max(limit, options_.candidates));
     std::vector<Retrieved> ranked = by_words;
@@ -82,10 +98,8 @@ Task<Result<std::shared_ptr<Searcher::Tenant>>> Searcher::current(base::TenantId
             if (!co_await tenant->loaded.wait(deadline)) co_return fail(ErrorCode::timeout, "the search index could not be loaded in time");
             continue;
         }
-        tenant->loading = true;
+        const Loading loading(*tenant);
         auto done = co_await refresh(id, *tenant, version, deadline);
-        tenant->loading = false;
-        tenant->loaded.notify_all();
         if (!done) co_return std::unexpected(std::move(done).error());
     }
     forget_surplus();
@@ -145,10 +159,8 @@ Task<Result<void>> Searcher::load(base::TenantId id, Tenant& tenant, std::vector
     co_return Result<void>{};
 }
 
-Task<Result<std::vector<Retrieved>>> Searcher::dense(base::TenantId tenant, std::string question, Deadline deadline) {
-    const auto vector = co_await embed_(std::move(question), deadline);
-    if (!vector) co_return std::vector<Retrieved>{};  // words alone will do while the provider is away
-    const auto text = json::dump(json::Array(vector->begin(), vector->end()));
+Task<Result<std::vector<Retrieved>>> Searcher::dense(base::TenantId tenant, std::vector<float> vector, Deadline deadline) {
+    const auto text = json::dump(json::Array(vector.begin(), vector.end()));
     std::vector<postgres::Call> calls;
     calls.push_back(set_tenant(tenant));
     calls.push_back(postgres::call(k_dense, tenant, text, static_cast<std::int64_t>(options_.candidates)));

@@ -2,7 +2,6 @@
 // A tenant's chunks, searched: BM25 from an index in memory that follows the database by version, dense vectors where there are
 // any, both fused by rank. The rag worker and the operators' tool rank with this same code.
 
-#include <functional>
 #include <list>
 #include <map>
 #include <memory>
@@ -25,9 +24,6 @@ struct Hit {
     double score = 0, coverage = 0;
 };
 
-/// Turns a question into a vector; unset where no embeddings provider is configured.
-using EmbedQuestion = std::function<Task<Result<std::vector<float>>>(std::string question, Deadline deadline)>;
-
 struct SearchOptions {
     std::size_t tenants_max = 256;              ///< indexes kept in memory; the one used longest ago goes first
     std::size_t memory_bytes_max = 1ULL << 30;  ///< of all indexes together
@@ -37,30 +33,31 @@ struct SearchOptions {
 
 class Searcher {
  public:
-    Searcher(Executor executor, postgres::Database& app, EmbedQuestion embed, SearchOptions options);
+    Searcher(Executor executor, postgres::Database& app, SearchOptions options = {});
     ~Searcher();
 
     struct Found {
         std::vector<Hit> hits;                   ///< best first
         std::shared_ptr<const Bm25Index> index;  ///< what they were ranked by
     };
-    /// The `limit` best chunks of the tenant's visible documents. The caller may not hold `index` across a suspension.
-    Task<Result<Found>> search(base::TenantId tenant, std::string question, std::size_t limit, Deadline deadline);
+    /// The `limit` best chunks of the tenant's visible documents; `vector` is the question's embedding, empty where there is none.
+    /// The caller may not hold `index` across a suspension.
+    Task<Result<Found>> search(base::TenantId tenant, std::string question, std::vector<float> vector, std::size_t limit, Deadline deadline);
 
     [[nodiscard]] std::size_t tenants() const noexcept { return tenants_.size(); }
 
  private:
     struct Tenant;
+    class Loading;
     Task<Result<std::shared_ptr<Tenant>>> current(base::TenantId tenant, Deadline deadline);
     Task<Result<void>> refresh(base::TenantId id, Tenant& tenant, std::int64_t version, Deadline deadline);
     Task<Result<void>> load(base::TenantId id, Tenant& tenant, std::vector<base::Uuid> files, Deadline deadline);
-    Task<Result<std::vector<Retrieved>>> dense(base::TenantId tenant, std::string question, Deadline deadline);
+    Task<Result<std::vector<Retrieved>>> dense(base::TenantId tenant, std::vector<float> vector, Deadline deadline);
     Task<Result<std::vector<Hit>>> texts(base::TenantId tenant, std::vector<Retrieved> ranked, Deadline deadline);
     void forget_surplus();
 
     Executor executor_;
     postgres::Database& app_;
-    EmbedQuestion embed_;
     SearchOptions options_;
     std::map<base::TenantId, std::shared_ptr<Tenant>> tenants_;
     std::list<base::TenantId> used_;  ///< latest first

@@ -7,6 +7,7 @@
 
 #include "shared/async/task.hpp"
 #include "shared/base/time.hpp"
+#include "shared/config/groups.hpp"
 #include "shared/http_client/http_client.hpp"
 
 namespace millrace::providers::embedding {
@@ -35,5 +36,8 @@ struct OpenAiOptions {
 };
 /// Any server that speaks OpenAI's embeddings: OpenAI, TEI, Ollama… `http` outlives the embedder.
 std::unique_ptr<Embedder> make_openai(http_client::Client& http, OpenAiOptions options);
+
+/// The configured embedder; null when there is none.
+std::unique_ptr<Embedder> make_embedder(http_client::Client& http, const config::Embeddings& config);
 
 }  // namespace millrace::providers::embedding

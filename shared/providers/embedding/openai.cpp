@@ -72,4 +72,12 @@ std::unique_ptr<Embedder> make_openai(http_client::Client& http, OpenAiOptions o
     return std::make_unique<OpenAi>(http, std::move(options));
 }
 
+std::unique_ptr<Embedder> make_embedder(http_client::Client& http, const config::Embeddings& config) {
+    if (config.provider.url.empty()) return nullptr;
+    return make_openai(http, {.base_url = config.provider.url,
+                              .key = config.provider.key,
+                              .model = config.provider.model,
+                              .dimensions = static_cast<std::size_t>(config.dimensions)});
+}
+
 }  // namespace millrace::providers::embedding

@@ -1,0 +1,48 @@
+#include "workers/embedding/process.hpp"
+
+#include "shared/object_store/local_store.hpp"
+#include "shared/sandbox/bubblewrap.hpp"
+#include "workers/embedding/handler.hpp"
+
+namespace millrace::workers::embedding {
+
+namespace {
+
+/// A folder of our own beside the objects, so that a document can be linked instead of copied.
+std::filesystem::path scratch_folder(const Config& config) {
+    auto folder = std::filesystem::path(config.objects.dir) / ".scratch" / config.worker.process.name;
+    std::filesystem::remove_all(folder);  // what a crash left
+    std::filesystem::create_directories(folder);
+    return folder;
+}
+
+}  // namespace
+
+Config Config::read(config::Loader& in) {
+    return {.worker = runtime::Config::read(in, "embedding"),
+            .objects = config::Objects::read(in),
+            .embeddings = config::Embeddings::read(in),
+            .extraction = config::Extraction::read(in)};
+}
+
+Task<Result<void>> run(service::Service& service, const Config& config) {
+    async::Pool pool(1);
+    auto objects = object_store::make_local_store(service.executor(), pool, config.objects.dir);
+    sandbox::Bubblewrap sandbox(service.executor(), {});
+    CO_TRY_VOID(co_await sandbox.probe());
+    auto http = http_client::make_client(service.executor(), {});
+    const auto embedder = providers::embedding::make_embedder(*http, config.embeddings);
+    std::optional<domain::knowledge::Files> files;
+    co_return co_await runtime::run_worker(service, config.worker, "embedding", [&](runtime::Resources resources) -> Result<runtime::Handlers> {
+        files.emplace(resources.app);
+        return runtime::Handlers{{"knowledge.embed", make_embed_handler({.objects = *objects,
+                                                                          .sandbox = sandbox,
+                                                                          .files = *files,
+                                                                          .embedder = embedder.get(),
+                                                                          .pool = pool,
+                                                                          .programs = {.extract = config.extraction.program},
+                                                                          .scratch = scratch_folder(config)})}};
+    });
+}
+
+}  // namespace millrace::workers::embedding

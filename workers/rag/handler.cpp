@@ -1,0 +1,226 @@
+#include "workers/rag/handler.hpp"
+
+#include <algorithm>
+#include <set>
+
+#include "shared/domain/knowledge/answerer.hpp"
+#include "shared/domain/knowledge/chats.hpp"
+#include "shared/domain/knowledge/citations.hpp"
+#include "shared/json/writer.hpp"
+#include "shared/telemetry/log.hpp"
+#include "workers/rag/prompt.hpp"
+
+namespace millrace::workers::rag {
+
+namespace knowledge = domain::knowledge;
+namespace llm = providers::llm;
+using knowledge::Passage;
+using runtime::Attempt;
+using runtime::Job;
+using runtime::Outcome;
+using Clock = std::chrono::steady_clock;
+
+namespace {
+
+constexpr std::string_view k_local = "local";
+
+std::chrono::milliseconds since(Clock::time_point started) {
+    return std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - started);
+}
+
+/// One question being answered.
+class Answering {
+ public:
+    Answering(const Ports& ports, Job job, Attempt& attempt) : ports_(ports), job_(std::move(job)), attempt_(attempt) {}
+
+    Task<Result<Outcome>> run() {
+        CO_TRY(asked_, knowledge::parse_answer_requested(job_.input));
+        auto vector = co_await embed_question();
+        CO_TRY(auto found, co_await ports_.searcher.search(job_.tenant, asked_.query, std::move(vector),
+                                                           static_cast<std::size_t>(asked_.top_k), attempt_.deadline()));
+        hits_ = std::move(found.hits);
+        for (const auto& hit : hits_) passages_.push_back({hit.title, hit.text});
+        // What the local answerer needs to know of the index, which may not be held across a suspension.
+        const auto local = knowledge::answer_locally(
+            asked_.query, passages_,
+            {found.index->chunk_count(), [&](knowledge::Term term) { return found.index->chunks_with(term); }},
+            {.tokens_max = static_cast<std::size_t>(asked_.max_tokens)});
+        found.index.reset();
+        CO_TRY_VOID(co_await answer(local));
+        co_return runtime::succeed(result(), knowledge::record_exchange(job_.tenant, job_.owner, job_.id, asked_, answer_));
+    }
+
+ private:
+    /// Empty without a provider, and while it is away: words alone will do then.
+    Task<std::vector<float>> embed_question() {
+        if (ports_.embedder == nullptr) co_return std::vector<float>{};
+        const auto started = Clock::now();
+        auto span = ports_.tracer.start("embed question", job_.trace, k_client_span);
+        std::vector<std::string> texts{asked_.query};
+        const auto embedded = co_await ports_.embedder->embed(std::move(texts), span.context().traceparent(), attempt_.deadline());
+        if (!embedded) span.fail(embedded.error().log);
+        co_await spend({.purpose = "embed",
+                        .provider = ports_.embedder->provider(),
+                        .model = embedded ? embedded->model : ports_.embedder->model(),
+                        .outcome = embedded ? "ok" : std::string(to_string(embedded.error().code)),
+                        .tokens_in = embedded ? embedded->tokens : 0,
+                        .latency = since(started)});
+        co_return embedded ? embedded->vectors.front() : std::vector<float>{};
+    }
+
+    /// Through the chain, until one answers. What a model had said before it failed is void.
+    Task<Result<void>> answer(const knowledge::LocalAnswer& local) {
+        if (ports_.chain.empty() || hits_.empty()) co_return co_await say_locally(local);
+        std::optional<Error> failure;
+        for (auto* model : order()) {
+            if (model == nullptr) co_return co_await say_locally(local);
+            auto done = co_await ask(*model);
+            if (done) co_return Result<void>{};
+            telemetry::log::warning("model failed", {{"provider", model->provider()}, {"why", done.error().log}});
+            if (attempt_.live().said_anything()) attempt_.live().restart("another model takes over");
+            answer_.clear();
+            cited_.clear();
+            failure = std::move(done).error();
+            if (attempt_.deadline().passed()) break;
+        }
+        // Whatever it was, it is not the question's fault: the kind's schedule decides how often we try again.
+        if (!is_transient(failure->code)) failure->code = ErrorCode::unavailable;
+        failure->detail = "no language model could answer at the moment";
+        co_return std::unexpected(std::move(*failure));
+    }
+
+    /// The chain, with the model first that the request names, if one of the chain is called so.
+    [[nodiscard]] std::vector<llm::Model*> order() const {
+        std::vector<llm::Model*> models;
+        for (const auto& model : ports_.chain) models.push_back(model.get());
+        const auto named = std::ranges::find(models, asked_.model.value_or(""),
+                                             [](const llm::Model* model) { return model ? std::string_view(model->model()) : k_local; });
+        if (named != models.end()) std::rotate(models.begin(), named, named + 1);
+        return models;
+    }
+
+    Task<Result<void>> say_locally(const knowledge::LocalAnswer& local) {
+        const auto started = Clock::now();
+        for (const auto& piece : local.pieces) {
+            say(piece.text);
+            if (!piece.quote.empty()) cite({piece.passage, piece.quote});
+        }
+        model_ = k_local;
+        tokens_in_ = llm::estimate_tokens(asked_.query);
+        tokens_out_ = llm::estimate_tokens(answer_);
+        co_return co_await spend({.purpose = "answer",
+                                  .provider = std::string(k_local),
+                                  .model = model_,
+                                  .outcome = "ok",
+                                  .tokens_in = tokens_in_,
+                                  .tokens_out = tokens_out_,
+                                  .latency = since(started)});
+    }
+
+    Task<Result<void>> ask(llm::Model& model) {
+        const auto passages = std::span<const Passage>(passages_).first(passages_that_fit(passages_));
+        knowledge::CitationFilter filter(passages);
+        const auto started = Clock::now();
+        auto span = ports_.tracer.start("chat " + model.model(), job_.trace, k_client_span);
+        span.set("gen_ai.provider.name", model.provider());
+        llm::Request request{.messages = prompt(asked_.query, passages),
+                             .temperature = asked_.temperature,
+                             .max_tokens = asked_.max_tokens,
+                             .traceparent = span.context().traceparent()};
+        auto done = co_await model.complete(std::move(request), [&](std::string_view delta) { pass(filter.push(delta)); }, attempt_.deadline());
+        if (done) pass(filter.finish());
+        if (done && answer_.empty()) done = fail(ErrorCode::unavailable, "the model said nothing", {.log = model.provider() + ": an empty answer"});
+        if (!done) span.fail(done.error().log);
+        CO_TRY_VOID(co_await spend({.purpose = "answer",
+                                    .provider = model.provider(),
+                                    .model = done ? done->model : model.model(),
+                                    .outcome = done ? "ok" : std::string(to_string(done.error().code)),
+                                    .tokens_in = done ? done->tokens_in : 0,
+                                    .tokens_out = done ? done->tokens_out : llm::estimate_tokens(answer_),
+                                    .latency = since(started)}));
+        if (!done) co_return std::unexpected(std::move(done).error());
+        model_ = done->model;
+        tokens_in_ = done->tokens_in;
+        tokens_out_ = done->tokens_out;
+        span.set("gen_ai.usage.output_tokens", tokens_out_);
+        co_return Result<void>{};
+    }
+
+    void pass(const std::vector<knowledge::CitationFilter::Out>& checked) {
+        for (const auto& out : checked) {
+            say(out.text);
+            for (const auto& citation : out.citations) cite(citation);
+        }
+    }
+
+    void say(std::string_view text) {
+        answer_ += text;
+        attempt_.live().delta(text);
+    }
+
+    void cite(const knowledge::Citation& citation) {
+        const auto& hit = hits_[citation.passage];
+        cited_.insert(citation.passage);
+        attempt_.live().citation(json::dump({{"number", citation.passage + 1},
+                                             {"file_id", hit.file.str()},
+                                             {"file_name", hit.file_name},
+                                             {"chunk_index", hit.chunk_index},
+                                             {"page", hit.page_first},
+                                             {"quote", citation.quote}}));
+    }
+
+    Task<Result<void>> spend(runtime::Spend spend) {
+        spend.call = calls_++;
+        co_return co_await attempt_.spend(std::move(spend));
+    }
+
+    /// The contract's response body (§3.2).
+    [[nodiscard]] std::string result() const {
+        json::Array sources;
+        for (std::size_t i = 0; i < hits_.size(); ++i) {
+            const auto& hit = hits_[i];
+            json::Object source{{"file_id", hit.file.str()},
+                                {"file_name", hit.file_name},
+                                {"chunk_index", hit.chunk_index},
+                                {"chunk_text", hit.text},
+                                {"page", hit.page_first}};
+            if (cited_.contains(i)) source["cited"] = true;
+            sources.push_back(std::move(source));
+        }
+        return json::dump({{"answer", answer_},
+                           {"sources", std::move(sources)},
+                           {"conversation_id", asked_.conversation.str()},
+                           {"metadata",
+                            {{"model", model_},
+                             {"tokens_in", tokens_in_},
+                             {"tokens_out", tokens_out_},
+                             {"latency_ms", since(started_).count()}}}});
+    }
+
+    static constexpr int k_client_span = 3;
+
+    const Ports& ports_;
+    const Job job_;
+    Attempt& attempt_;
+    const Clock::time_point started_ = Clock::now();
+    knowledge::AnswerRequested asked_;
+    std::vector<knowledge::Hit> hits_;
+    std::vector<Passage> passages_;  // views into hits_
+    std::string answer_, model_;
+    std::set<std::size_t> cited_;
+    std::int64_t tokens_in_ = 0, tokens_out_ = 0;
+    int calls_ = 0;
+};
+
+Task<Result<Outcome>> handle(std::shared_ptr<const Ports> ports, Job job, Attempt& attempt) {
+    Answering answering(*ports, std::move(job), attempt);
+    co_return co_await answering.run();
+}
+
+}  // namespace
+
+runtime::Handler make_answer_handler(Ports ports) {
+    return [shared = std::make_shared<const Ports>(ports)](Job job, Attempt& attempt) { return handle(shared, std::move(job), attempt); };
+}
+
+}  // namespace millrace::workers::rag

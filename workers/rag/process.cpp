@@ -1,0 +1,41 @@
+#include "workers/rag/process.hpp"
+
+#include "workers/rag/handler.hpp"
+
+namespace millrace::workers::rag {
+
+namespace {
+
+Chain make_chain(http_client::Client& http, const config::Models& models) {
+    Chain chain;
+    for (const auto& provider : models.chain) {
+        chain.push_back(provider.url == config::k_local_model ? nullptr
+                                                              : providers::llm::make_openai(http, {.base_url = provider.url,
+                                                                                                   .key = provider.key,
+                                                                                                   .model = provider.model,
+                                                                                                   .first_byte = models.first_byte,
+                                                                                                   .stall = models.stall}));
+    }
+    return chain;
+}
+
+}  // namespace
+
+Config Config::read(config::Loader& in) {
+    return {.worker = runtime::Config::read(in, "rag"), .models = config::Models::read(in), .embeddings = config::Embeddings::read(in)};
+}
+
+Task<Result<void>> run(service::Service& service, const Config& config) {
+    auto http = http_client::make_client(service.executor(), {});
+    const auto chain = make_chain(*http, config.models);
+    const auto embedder = providers::embedding::make_embedder(*http, config.embeddings);
+    std::optional<domain::knowledge::Searcher> searcher;
+    co_return co_await runtime::run_worker(service, config.worker, "rag", [&](runtime::Resources resources) -> Result<runtime::Handlers> {
+        searcher.emplace(resources.executor, resources.app);
+        return runtime::Handlers{
+            {"knowledge.answer",
+             make_answer_handler({.searcher = *searcher, .chain = chain, .embedder = embedder.get(), .tracer = service.tracer()})}};
+    });
+}
+
+}  // namespace millrace::workers::rag
