@@ -56,6 +56,26 @@ void cut(std::string_view text, const Sentence& sentence, std::size_t page, std:
     if (begin < sentence.end) close(sentence.end, size);
 }
 
+/// Hard-wrapped sentences on one line each: a PDF breaks lines where its paper ends, between any two CJK characters.
+std::string unwrapped(std::string_view text) {
+    std::string out;
+    std::size_t done = 0;
+    for (const auto& sentence : split_sentences(text)) {
+        out += text.substr(done, sentence.begin - done);
+        for (std::size_t at = sentence.begin; at < sentence.end;) {
+            const auto [c, bytes] = code_point_at(text, at);
+            if (c != '\n') {
+                out += text.substr(at, bytes);
+            } else if (at + 1 < sentence.end && !is_cjk(code_point_at(text, at + 1).value)) {
+                out += ' ';
+            }
+            at += bytes;
+        }
+        done = sentence.end;
+    }
+    return out += text.substr(done);
+}
+
 std::vector<Piece> pieces_of(std::span<const std::string> pages, std::size_t max) {
     std::vector<Piece> out;
     for (std::size_t page = 0; page < pages.size(); ++page) {
@@ -117,7 +137,7 @@ std::size_t with_overlap(std::span<const Piece> pieces, std::size_t first, std::
 std::vector<Chunk> split_chunks(std::span<const Page> pages, const ChunkOptions& options) {
     std::vector<std::string> texts;
     texts.reserve(pages.size());
-    for (const Page& page : pages) texts.push_back(clean_text(page.text));
+    for (const Page& page : pages) texts.push_back(unwrapped(clean_text(page.text)));
     // A piece plus the overlap before it must fit into a chunk.
     const auto pieces = pieces_of(texts, (options.hard_max - options.overlap) * k_unit);
     std::size_t all = 0;

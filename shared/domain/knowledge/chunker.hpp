@@ -17,7 +17,7 @@ struct Page {
 struct Chunk {
     std::int32_t index = 0;
     std::int32_t page_first = 1, page_last = 1;
-    std::string text;  ///< cleaned (clean_text), trimmed; text of different pages is joined with a newline
+    std::string text;  ///< cleaned (clean_text), sentences unwrapped, trimmed; text of different pages is joined with a newline
 };
 
 /// Sizes in CJK characters; a character of another script counts 0.6 of one, because it says less.
