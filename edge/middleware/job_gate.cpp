@@ -154,7 +154,7 @@ void JobGate::abandon(const jobs::View& job) {
 }
 
 Task<void> JobGate::cancel_if_idle(base::JobId id) {
-    co_await async::sleep_for(tasks_.executor(), options_.idle_cancel);
+    co_await async::delay(tasks_.executor(), options_.idle_cancel);
     redis::Args args{"EXISTS", follow_key(id)};
     const auto somebody = co_await redis_.command(std::move(args), Deadline::in(k_redis_timeout));
     if (!somebody || somebody->integer() != 0) co_return;  // unknown counts as followed

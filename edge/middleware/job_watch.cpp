@@ -43,7 +43,7 @@ void JobWatch::changed(const base::Uuid& id) {
 
 Task<void> JobWatch::poll() {
     for (;;) {
-        co_await async::sleep_for(tasks_.executor(), subscriber_.connected() ? options_.poll_connected : options_.poll_away);
+        co_await async::delay(tasks_.executor(), subscriber_.connected() ? options_.poll_connected : options_.poll_away);
         std::vector<base::Uuid> all;
         for (const auto& [id, entry] : entries_) all.push_back(id);
         for (const auto& id : all) changed(id);

@@ -66,7 +66,7 @@ class BeastServer final : public Server {
         const auto streams = std::vector(events_.begin(), events_.end());
         for (std::size_t i = 0; i < streams.size(); ++i) {
             streams[i]->drain(std::chrono::milliseconds(2000 + base::random_u32() % 3000));
-            if (i % 64 == 63) co_await async::sleep_for(executor_, spread / static_cast<std::int64_t>(streams.size() / 64 + 1));
+            if (i % 64 == 63) co_await async::delay(executor_, spread / static_cast<std::int64_t>(streams.size() / 64 + 1));
         }
         while (!connections_.empty() || !events_.empty()) {
             if (!co_await empty_.wait(deadline)) break;
@@ -89,7 +89,7 @@ class BeastServer final : public Server {
             auto [ec, socket] = co_await acceptor_.async_accept(async::use_result);
             if (ec == asio::error::operation_aborted || !acceptor_.is_open()) co_return;
             if (ec) {  // no file descriptor left, or the client was gone at once: pause, never spin
-                co_await async::sleep_for(executor_, k_accept_pause);
+                co_await async::delay(executor_, k_accept_pause);
                 continue;
             }
             ++shared_.stats.accepted_total;
@@ -125,7 +125,7 @@ class BeastServer final : public Server {
 
     Task<void> tick() {
         for (std::uint32_t count = 0;; ++count) {
-            co_await async::sleep_for(executor_, k_tick);
+            co_await async::delay(executor_, k_tick);
             const auto now = std::chrono::steady_clock::now();
             for (const auto& connection : connections_) connection->tick(now);
             if (count % 10 != 0) continue;

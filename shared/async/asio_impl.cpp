@@ -5,7 +5,7 @@
 
 namespace millrace::async {
 
-Task<void> sleep_for(Executor executor, std::chrono::nanoseconds span) {
+Task<void> delay(Executor executor, std::chrono::nanoseconds span) {
     Timer timer(executor, std::chrono::duration_cast<Timer::duration>(span));
     co_await timer.async_wait(use_task);
 }

@@ -28,7 +28,7 @@ inline constexpr asio::use_awaitable_t<Executor> use_task{};
 inline constexpr asio::as_tuple_t<asio::use_awaitable_t<Executor>> use_result{use_task};
 
 /// Suspends for `span`; returns early, throwing operation_aborted, only when the task is cancelled.
-Task<void> sleep_for(Executor executor, std::chrono::nanoseconds span);
+Task<void> delay(Executor executor, std::chrono::nanoseconds span);
 
 }  // namespace millrace::async
 

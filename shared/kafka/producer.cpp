@@ -115,7 +115,7 @@ class RdProducer final : public Producer {
                                 ? fmt::format("topic {} has no leader, or does not exist", *missing)
                                 : rd_kafka_err2str(known_.err)});
             }
-            co_await async::sleep_for(executor_, deadline.capped(k_warm_interval).remaining());
+            co_await async::delay(executor_, deadline.capped(k_warm_interval).remaining());
         }
     }
 

@@ -173,7 +173,7 @@ class PooledDatabase final : public Database {
                 last_error_ = made.error().log;
                 report(fmt::format("cannot connect: {}", last_error_));
                 const auto jitter = std::chrono::milliseconds(base::random_u32() % 50);
-                co_await async::sleep_for(executor_, pause + jitter);
+                co_await async::delay(executor_, pause + jitter);
                 pause = std::min(pause * 2, std::chrono::milliseconds(k_backoff_max));
                 continue;
             }
@@ -209,7 +209,7 @@ class PooledDatabase final : public Database {
         const auto silence = options_.statement_timeout + k_silence_beyond;
         for (;;) {
             co_await busy_.wait(Deadline::at(base::SteadyTime::max()));
-            co_await async::sleep_for(executor_, k_tick);
+            co_await async::delay(executor_, k_tick);
             const auto now = std::chrono::steady_clock::now();
             for (auto& batch : waiting_) {
                 if (batch->deadline.when() <= now) batch->answer(std::unexpected(broken(last_error_, false)));

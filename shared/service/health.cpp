@@ -24,7 +24,7 @@ Task<void> HealthServer::serve() {
     for (;;) {
         auto [ec, socket] = co_await acceptor_.async_accept(async::use_result);
         if (ec) {
-            co_await async::sleep_for(acceptor_.get_executor(), std::chrono::milliseconds(100));
+            co_await async::delay(acceptor_.get_executor(), std::chrono::milliseconds(100));
             continue;
         }
         co_await answer(std::move(socket));

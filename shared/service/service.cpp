@@ -91,7 +91,7 @@ Task<void> Service::watch_loop() {
     auto& lag = metrics_.gauge("millrace_loop_lag_seconds", "How late the event loop was at its last tick", {});
     for (;;) {
         const auto due = std::chrono::steady_clock::now() + k_loop_tick;
-        co_await async::sleep_for(executor(), k_loop_tick);
+        co_await async::delay(executor(), k_loop_tick);
         lag.set(std::chrono::duration<double>(std::chrono::steady_clock::now() - due).count());
     }
 }
@@ -111,7 +111,7 @@ Task<void> Service::export_spans() {
             if (!sent || sent->status >= 300) failed.add();
         }
         if (tracer_.waiting() >= k_export_max) continue;
-        co_await async::sleep_for(executor(), k_export_every);
+        co_await async::delay(executor(), k_export_every);
     }
 }
 
@@ -142,7 +142,7 @@ Task<void> Service::main(std::function<Task<Result<void>>()> body) {
         telemetry::log::error("ended by an exception", {{"cause", e.what()}});
         exit_code_ = 1;
     }
-    if (tracer_.enabled() && tracer_.waiting() > 0) co_await async::sleep_for(executor(), 2 * k_export_every);
+    if (tracer_.enabled() && tracer_.waiting() > 0) co_await async::delay(executor(), 2 * k_export_every);
     tasks_.cancel();
     if (!co_await tasks_.join(Deadline::in(k_tidy_up))) {
         telemetry::log::error("tasks did not end", {{"tasks", static_cast<std::int64_t>(tasks_.size())}});

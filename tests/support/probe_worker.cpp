@@ -46,7 +46,7 @@ Task<Result<Outcome>> ok(Job job, Attempt&) {
 
 Task<Result<Outcome>> sleep(Job job, Attempt& attempt) {
     CO_TRY(const auto input, decode(job.input));
-    co_await async::sleep_for(attempt.executor(), input.pause);
+    co_await async::delay(attempt.executor(), input.pause);
     co_return echoed(input, job);
 }
 
@@ -63,7 +63,7 @@ Task<Result<Outcome>> never(Job, Attempt&) {
 Task<Result<Outcome>> hang(Job, Attempt& attempt) {
     async::Event never_set(attempt.executor());
     co_await never_set.wait(Deadline::at(base::SteadyTime::max()));
-    co_await async::sleep_for(attempt.executor(), std::chrono::hours(1));  // cancelled before: throws here
+    co_await async::delay(attempt.executor(), std::chrono::hours(1));  // cancelled before: throws here
     co_return succeed("{}");
 }
 
@@ -80,7 +80,7 @@ Task<Result<Outcome>> stream(Job job, Attempt& attempt) {
         const auto end = std::min(rest.find(' ') == std::string_view::npos ? rest.size() : rest.find(' ') + 1, rest.size());
         attempt.live().delta(rest.substr(0, end));
         rest.remove_prefix(end);
-        if (input.pause.count() > 0) co_await async::sleep_for(attempt.executor(), input.pause);
+        if (input.pause.count() > 0) co_await async::delay(attempt.executor(), input.pause);
     }
     co_return succeed(json::dump(json::Object{{"answer", input.text}}));
 }

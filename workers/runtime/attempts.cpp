@@ -129,7 +129,7 @@ void Worker::finished(const Running& running, Settled settled) {
 
 Task<void> Worker::watch() {
     for (int tick = 0;; ++tick) {
-        co_await async::sleep_for(executor_, k_tick);
+        co_await async::delay(executor_, k_tick);
         std::vector<async::TaskGroup::Id> late;
         stuck_ = false;
         for (auto& [id, running] : running_) {

@@ -105,7 +105,7 @@ Task<bool> Worker::claim(Fetched& fetched) {
         }
         if (claimed.error().code == ErrorCode::not_found) co_return false;
         telemetry::log::warning("a claim waits for the database", {{"cause", claimed.error().log}});
-        co_await async::sleep_for(executor_, k_claim_pause);
+        co_await async::delay(executor_, k_claim_pause);
     }
 }
 
@@ -122,7 +122,7 @@ Task<bool> Worker::claim_ordered(Fetched& fetched) {
             }
             if (claimed.error().code == ErrorCode::not_found) co_return false;
             telemetry::log::warning("a claim waits for the database", {{"cause", claimed.error().log}});
-            co_await async::sleep_for(executor_, k_claim_pause);
+            co_await async::delay(executor_, k_claim_pause);
         }
     }
     co_return true;
@@ -136,7 +136,7 @@ Task<void> Worker::bury_orphans(const Fetched& fetched) {
     }
     auto there = co_await lifecycle_.existing(missing, Deadline::in(k_claim_timeout));
     while (!there) {
-        co_await async::sleep_for(executor_, k_claim_pause);
+        co_await async::delay(executor_, k_claim_pause);
         there = co_await lifecycle_.existing(missing, Deadline::in(k_claim_timeout));
     }
     for (const auto& id : missing) {

@@ -20,7 +20,7 @@ Task<void> Membership::keep(std::function<Report()> report) {
     const auto executor = co_await asio::this_coro::executor;
     auto progressed = std::chrono::steady_clock::now();
     for (;;) {
-        co_await async::sleep_for(executor, options_.renew_every);
+        co_await async::delay(executor, options_.renew_every);
         auto now = report();
         if (!now.progress) {
             telemetry::log::error("no progress: the lease is not renewed", {{"worker", options_.name}});

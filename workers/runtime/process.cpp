@@ -89,7 +89,7 @@ class Watchdog {
 Task<void> beat(Executor executor, Watchdog& watchdog) {
     for (;;) {
         watchdog.beat();
-        co_await async::sleep_for(executor, 200ms);
+        co_await async::delay(executor, 200ms);
     }
 }
 

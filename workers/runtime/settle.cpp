@@ -67,7 +67,7 @@ Task<Settled> Settler::settle(Job job, Result<Outcome> outcome) {
             continue;
         }
         telemetry::log::warning("an outcome waits for the database", {{"job_id", job.id.str()}, {"cause", settled.error().log}});
-        co_await async::sleep_for(executor, pause);
+        co_await async::delay(executor, pause);
     }
 }
 
@@ -161,7 +161,7 @@ Task<void> Settler::bury_record(jobs::DeadLetter letter, std::string value, kafk
                                                           {"partition", std::int64_t{letter.origin.partition}},
                                                           {"offset", letter.origin.offset}});
     while (!co_await ports_.lifecycle.bury_record(letter, Deadline::in(k_write_timeout))) {
-        co_await async::sleep_for(executor, k_pause_max);
+        co_await async::delay(executor, k_pause_max);
     }
     publish_dead_letter(letter, std::move(value), std::move(headers));
 }

@@ -39,7 +39,7 @@ Task<void> Scheduler::run() {
             co_await lead(**lock);
             telemetry::log::warning("no longer leading", {});
         }
-        co_await async::sleep_for(tasks_.executor(), k_lead_retry);
+        co_await async::delay(tasks_.executor(), k_lead_retry);
     }
 }
 
@@ -63,7 +63,7 @@ Task<void> Scheduler::lead(postgres::Lock& lock) {
             co_await (this->*round.act)();
             round.next = std::chrono::steady_clock::now() + round.every;
         }
-        co_await async::sleep_for(tasks_.executor(), options_.tick);
+        co_await async::delay(tasks_.executor(), options_.tick);
     }
     leading_ = false;
     leading_gauge_.set(0);

@@ -254,7 +254,7 @@ Task<Result<void>> create_file(Ports ports, middleware::Principal who, domain::k
         if (created) co_return Result<void>{};
         ambiguous |= postgres::is_ambiguous(created.error());
         if (base::is_transient(created.error().code) && deadline.remaining() > k_retry_pause) {
-            co_await async::sleep_for(co_await asio::this_coro::executor, k_retry_pause);
+            co_await async::delay(co_await asio::this_coro::executor, k_retry_pause);
             continue;
         }
         if (!ambiguous) (void)co_await ports.objects.remove(file.object.key);

@@ -142,7 +142,7 @@ Task<Result<void>> Acceptor::insert(std::vector<Item>& items, const base::Uuid& 
         if (!base::is_transient(rows.error().code) || deadline.remaining() <= k_retry_pause) {
             co_return std::unexpected(std::move(rows).error());
         }
-        co_await async::sleep_for(executor_, k_retry_pause);
+        co_await async::delay(executor_, k_retry_pause);
     }
 }
 

@@ -1,0 +1,149 @@
+// Every example in schemas/events is read by the codec of its type and comes out of it as the same JSON; a member of the wrong
+// type is refused by name. That the examples fit their schemas is tests/e2e/test_schemas.py's.
+
+#include <doctest/doctest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <iterator>
+#include <map>
+
+#include "shared/domain/knowledge/chats.hpp"
+#include "shared/domain/knowledge/files.hpp"
+#include "shared/json/writer.hpp"
+#include "tests/support/probe_worker.hpp"
+#include "tests/support/run_task.hpp"
+
+using namespace millrace;
+namespace knowledge = domain::knowledge;
+
+namespace {
+
+const std::filesystem::path k_folder = "schemas/events";  // tests run in the root of the repository
+constexpr std::string_view k_suffix = ".example.json";
+
+/// Decoded and encoded again.
+using Codec = std::function<Result<std::string>(const std::string&)>;
+
+Result<std::string> document_uploaded(const std::string& text) {
+    TRY(const auto event, knowledge::parse_document_uploaded(text));
+    return to_json(event);
+}
+
+Result<std::string> answer_requested(const std::string& text) {
+    TRY(const auto event, knowledge::parse_answer_requested(text));
+    return to_json(event);
+}
+
+/// probe.ok needs nothing of its attempt.
+class NoAttempt final : public workers::runtime::Attempt {
+ public:
+    explicit NoAttempt(Executor executor) : executor_(std::move(executor)) {}
+    domain::jobs::LiveWriter& live() override { throw std::logic_error("nobody listens"); }
+    [[nodiscard]] Deadline deadline() const override { return Deadline::in(std::chrono::seconds(5)); }
+    Task<Result<void>> spend(workers::runtime::Spend) override { co_return Result<void>{}; }
+    [[nodiscard]] Executor executor() const override { return executor_; }
+
+ private:
+    Executor executor_;
+};
+
+/// The probe has a decoder and no encoder: the edge hands on what the client sent. What it makes of `echo` is in its result.
+Result<std::string> probe_requested(const std::string& text) {
+    TRY(const auto outcome, tests::run_task([text](Executor executor) -> Task<Result<workers::runtime::Outcome>> {
+            NoAttempt attempt(executor);
+            co_return co_await tests::probe_handlers().at("probe.ok")({.input = text}, attempt);
+        }));
+    auto again = boost::json::parse(text).as_object();
+    again["echo"] = boost::json::parse(outcome.result).at("echo");
+    return json::dump(again);
+}
+
+const std::map<std::string, Codec>& codecs() {
+    static const std::map<std::string, Codec> all = {{"millrace.document.uploaded.v1", document_uploaded},
+                                                     {"millrace.answer.requested.v1", answer_requested},
+                                                     {"millrace.probe.requested.v1", probe_requested}};
+    return all;
+}
+
+std::string example(const std::string& type) {
+    std::ifstream file(k_folder / (type + std::string(k_suffix)), std::ios::binary);
+    REQUIRE_MESSAGE(file.good(), type);
+    return {std::istreambuf_iterator<char>(file), {}};
+}
+
+/// The example with the member at `pointer` (RFC 6901) replaced.
+std::string changed(const std::string& type, std::string_view pointer, json::Value value) {
+    auto document = boost::json::parse(example(type));
+    document.set_at_pointer(pointer, std::move(value));
+    return json::dump(document);
+}
+
+struct Wrong {
+    std::string type;
+    std::string pointer;
+    json::Value value;
+    std::string field;
+};
+
+}  // namespace
+
+TEST_CASE("every example survives its codec") {
+    std::size_t examples = 0;
+    for (const auto& entry : std::filesystem::directory_iterator(k_folder)) {
+        const auto name = entry.path().filename().string();
+        if (!name.ends_with(k_suffix)) continue;
+        ++examples;
+        const auto type = name.substr(0, name.size() - k_suffix.size());
+        CAPTURE(type);
+        REQUIRE(codecs().contains(type));
+        const auto text = example(type);
+        const auto again = codecs().at(type)(text);
+        REQUIRE_MESSAGE(again.has_value(), (again ? "" : again.error().detail));
+        CHECK(boost::json::parse(*again) == boost::json::parse(text));
+    }
+    CHECK(examples == codecs().size());
+}
+
+TEST_CASE("what a codec does not know, it ignores") {
+    for (const auto& [type, codec] : codecs()) CHECK(codec(changed(type, "/a_later_version_has_this", true)).has_value());
+}
+
+TEST_CASE("an answer's model may be absent") {
+    auto document = boost::json::parse(example("millrace.answer.requested.v1"));
+    document.as_object().erase("model");
+    const auto again = answer_requested(json::dump(document));
+    REQUIRE(again.has_value());
+    CHECK(boost::json::parse(*again) == document);
+}
+
+TEST_CASE("a wrong member is refused by its name") {
+    const std::string document = "millrace.document.uploaded.v1", answer = "millrace.answer.requested.v1", probe = "millrace.probe.requested.v1";
+    const std::vector<Wrong> cases = {{document, "/file_id", "no uuid", "file_id"},
+                                      {document, "/file_name", 7, "file_name"},
+                                      {document, "/object", "a string", "object"},
+                                      {document, "/object/size", "1024000", "object.size"},
+                                      {document, "/object/sha256", "too short", "object.sha256"},
+                                      {answer, "/query", json::Array{}, "query"},
+                                      {answer, "/query", "", "query"},
+                                      {answer, "/conversation_id", nullptr, "conversation_id"},
+                                      {answer, "/model", 4, "model"},
+                                      {answer, "/top_k", 5.5, "top_k"},
+                                      {answer, "/top_k", 21, "top_k"},
+                                      {answer, "/temperature", "0.7", "temperature"},
+                                      {answer, "/max_tokens", true, "max_tokens"},
+                                      {probe, "/text", 1, "input.text"},
+                                      {probe, "/ms", "20", "input.ms"},
+                                      {probe, "/times", 1001, "input.times"}};
+    for (const auto& wrong : cases) {
+        CAPTURE(wrong.type);
+        CAPTURE(wrong.pointer);
+        const auto result = codecs().at(wrong.type)(changed(wrong.type, wrong.pointer, wrong.value));
+        REQUIRE_FALSE(result.has_value());
+        CHECK(result.error().code == ErrorCode::invalid);
+        CHECK(result.error().field == wrong.field);
+        CHECK(result.error().detail.starts_with(wrong.field + ": "));
+    }
+    for (const auto& [type, codec] : codecs()) CHECK_FALSE(codec("[1]").has_value());
+}
