@@ -49,6 +49,12 @@ Chunked cut(const extract::Document& document, const std::string& title) {
     return out;
 }
 
+/// What the chunks are indexed under: the title that its owner gave, else the document's own, else its file name.
+std::string title_of(const knowledge::DocumentUploaded& asked, const std::string& own) {
+    if (asked.title != asked.file_name && !asked.title.empty()) return asked.title;
+    return own.empty() ? std::filesystem::path(asked.file_name).stem().string() : own;
+}
+
 class Embedding {
  public:
     Embedding(const Ports& ports, Job job, Attempt& attempt) : ports_(ports), job_(std::move(job)), attempt_(attempt) {}
@@ -62,7 +68,7 @@ class Embedding {
             co_return refuse(asked.file, document.error());
         }
         progress("chunking", 0, 1);
-        const auto title = asked.title.empty() ? document->title : asked.title;
+        const auto title = title_of(asked, document->title);
         auto cut_up = co_await async::offload(attempt_.executor(), ports_.pool,
                                               [document = std::move(*document), title] { return cut(document, title); });
         CO_TRY(const auto generation, co_await ports_.files.next_generation(attempt_.deadline()));

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "shared/async/task_group.hpp"
+#include "shared/config/groups.hpp"
 #include "shared/events/catalog.hpp"
 #include "shared/kafka/kafka.hpp"
 #include "shared/postgres/postgres.hpp"
@@ -30,6 +31,9 @@ class Context {
     const events::Catalog& catalog();
     /// Base URL of the public API.
     [[nodiscard]] std::string edge_url() const;
+    /// The key that signs tokens.
+    [[nodiscard]] std::string secret_key() const;
+    [[nodiscard]] config::Embeddings embeddings() const;
     Task<void> close();
 
  private:
@@ -49,5 +53,6 @@ void add_topics(CLI::App& app, Context& context, Run& run);
 void add_jobs(CLI::App& app, Context& context, Run& run);
 void add_import(CLI::App& app, Context& context, Run& run);
 void add_search(CLI::App& app, Context& context, Run& run);
+void add_eval(CLI::App& app, Context& context, Run& run);
 
 }  // namespace millrace::workers::ops

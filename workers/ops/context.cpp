@@ -1,6 +1,5 @@
 #include <fmt/format.h>
 
-#include "shared/config/groups.hpp"
 #include "workers/ops/command.hpp"
 
 namespace millrace::workers::ops {
@@ -60,6 +59,18 @@ const events::Catalog& Context::catalog() {
 }
 
 std::string Context::edge_url() const { return need("MILLRACE_EDGE_URL", "the base URL of an edge"); }
+
+std::string Context::secret_key() const {
+    config::Loader loader;
+    auto secrets = config::Secrets::read(loader);
+    if (!loader.problems().empty()) throw std::runtime_error(loader.problems().front() + " ('. .millrace/env' sets it)");
+    return secrets.key;
+}
+
+config::Embeddings Context::embeddings() const {
+    config::Loader loader;
+    return config::Embeddings::read(loader);
+}
 
 Task<void> Context::close() {
     for (auto* db : {owner_.get(), pipeline_.get(), app_.get()}) {

@@ -46,6 +46,9 @@ int main(int argc, char** argv) {
     workers::ops::add_migrate(app, context, run);
     workers::ops::add_topics(app, context, run);
     workers::ops::add_jobs(app, context, run);
+    workers::ops::add_import(app, context, run);
+    workers::ops::add_search(app, context, run);
+    workers::ops::add_eval(app, context, run);
     CLI11_PARSE(app, argc, argv);
     context.set_json(json);
     int exit_code = 0;

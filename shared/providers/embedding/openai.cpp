@@ -53,6 +53,7 @@ class OpenAi final : public Embedder {
             const auto index = static_cast<std::size_t>(item.integer("index", 0, static_cast<std::int64_t>(count) - 1));
             for (const auto value : item.numbers("embedding", k_dimensions_max)) vectors.at(index).push_back(static_cast<float>(value));
         }
+        if (auto model = in.optional_string("model")) out.model = std::move(*model);
         if (auto usage = in.optional_object("usage")) out.tokens += usage->optional_integer("total_tokens", 0, 1'000'000'000).value_or(0);
         if (auto error = in.error()) return malformed(error->detail);
         const auto dimensions = options_.dimensions > 0 ? options_.dimensions : vectors.front().size();
