@@ -107,6 +107,7 @@ Task<Result<void>> serve(service::Service& service, const Config& config, Stores
                                   {.cors_origins = config.edge.cors_origins});
     auto server = server::make_server(service.executor(), pipeline, server_options(config.edge));
     observe(service.metrics(), *server, acceptor, publisher);
+    service.ready();
     telemetry::log::info("listening", {{"address", config.edge.address}, {"port", std::int64_t{server->port()}}});
 
     co_await service.stopping().wait(Deadline::at(base::SteadyTime::max()));

@@ -121,6 +121,7 @@ Task<void> Service::main(std::function<Task<Result<void>>()> body) {
         HealthServer::Answers{.ready =
                                   [this] {
                                       std::vector<std::string> failing;
+                                      if (!started_) failing.emplace_back("starting");
                                       if (draining_) failing.emplace_back("stopping");
                                       for (const auto& [name, check] : checks_) {
                                           if (!check()) failing.push_back(name);

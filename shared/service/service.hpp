@@ -30,8 +30,9 @@ class Service {
     telemetry::Tracer& tracer() noexcept { return tracer_; }
     [[nodiscard]] const config::Process& process() const noexcept { return process_; }
 
-    /// /readyz is 200 only while every check says true.
+    /// /readyz is 200 from ready() to not_ready(), while every check says true.
     void ready_check(std::string name, std::function<bool()> check);
+    void ready() noexcept { started_ = true; }
     /// From now on /readyz is 503, whatever the checks say.
     void not_ready() noexcept { draining_ = true; }
     /// A driver's on_event hook: its connections lost and made, as warnings.
@@ -57,7 +58,7 @@ class Service {
     async::Event stopping_;
     std::vector<std::pair<std::string, std::function<bool()>>> checks_;
     std::unique_ptr<Health> health_;
-    bool draining_ = false;
+    bool started_ = false, draining_ = false;
     int exit_code_ = 0;
 };
 

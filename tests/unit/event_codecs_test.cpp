@@ -1,5 +1,6 @@
-// Every example in schemas/events is read by the codec of its type and comes out of it as the same JSON; a member of the wrong
-// type is refused by name. That the examples fit their schemas is tests/e2e/test_schemas.py's.
+// Every example in schemas/events is read by the codec of its type and comes out of it as the same
+// JSON; a member of the wrong type is refused by name. That the examples fit their schemas is
+// tests/e2e/test_schemas.py's.
 
 #include <doctest/doctest.h>
 
@@ -8,6 +9,8 @@
 #include <functional>
 #include <iterator>
 #include <map>
+#include <ranges>
+#include <stdexcept>
 
 #include "shared/domain/knowledge/chats.hpp"
 #include "shared/domain/knowledge/files.hpp"
@@ -41,7 +44,9 @@ class NoAttempt final : public workers::runtime::Attempt {
  public:
     explicit NoAttempt(Executor executor) : executor_(std::move(executor)) {}
     domain::jobs::LiveWriter& live() override { throw std::logic_error("nobody listens"); }
-    [[nodiscard]] Deadline deadline() const override { return Deadline::in(std::chrono::seconds(5)); }
+    [[nodiscard]] Deadline deadline() const override {
+        return Deadline::in(std::chrono::seconds(5));
+    }
     Task<Result<void>> spend(workers::runtime::Spend) override { co_return Result<void>{}; }
     [[nodiscard]] Executor executor() const override { return executor_; }
 
@@ -49,21 +54,29 @@ class NoAttempt final : public workers::runtime::Attempt {
     Executor executor_;
 };
 
-/// The probe has a decoder and no encoder: the edge hands on what the client sent. What it makes of `echo` is in its result.
+Task<Result<workers::runtime::Outcome>> run_probe(std::string input,
+                                                  workers::runtime::Attempt& attempt) {
+    workers::runtime::Job job{};
+    job.input = std::move(input);
+    co_return co_await tests::probe_handlers().at("probe.ok")(std::move(job), attempt);
+}
+
+/// The probe has a decoder and no encoder: the edge hands on what the client sent. What came out of
+/// `echo` is in its result.
 Result<std::string> probe_requested(const std::string& text) {
-    TRY(const auto outcome, tests::run_task([text](Executor executor) -> Task<Result<workers::runtime::Outcome>> {
-            NoAttempt attempt(executor);
-            co_return co_await tests::probe_handlers().at("probe.ok")({.input = text}, attempt);
-        }));
+    asio::io_context io(1);
+    NoAttempt attempt(io.get_executor());
+    TRY(const auto outcome, tests::run_task(io, run_probe(text, attempt)));
     auto again = boost::json::parse(text).as_object();
     again["echo"] = boost::json::parse(outcome.result).at("echo");
     return json::dump(again);
 }
 
 const std::map<std::string, Codec>& codecs() {
-    static const std::map<std::string, Codec> all = {{"millrace.document.uploaded.v1", document_uploaded},
-                                                     {"millrace.answer.requested.v1", answer_requested},
-                                                     {"millrace.probe.requested.v1", probe_requested}};
+    static const std::map<std::string, Codec> all = {
+        {"millrace.document.uploaded.v1", document_uploaded},
+        {"millrace.answer.requested.v1", answer_requested},
+        {"millrace.probe.requested.v1", probe_requested}};
     return all;
 }
 
@@ -73,18 +86,19 @@ std::string example(const std::string& type) {
     return {std::istreambuf_iterator<char>(file), {}};
 }
 
-/// The example with the member at `pointer` (RFC 6901) replaced.
-std::string changed(const std::string& type, std::string_view pointer, json::Value value) {
+/// The example with one member, "object.size", replaced.
+std::string changed(const std::string& type, std::string_view path, const json::Value& value) {
     auto document = boost::json::parse(example(type));
-    document.set_at_pointer(pointer, std::move(value));
+    auto* at = &document;
+    for (const auto part : std::views::split(path, '.'))
+        at = &at->as_object()[std::string_view(part)];
+    *at = value;
     return json::dump(document);
 }
 
 struct Wrong {
-    std::string type;
-    std::string pointer;
+    std::string type, path;
     json::Value value;
-    std::string field;
 };
 
 }  // namespace
@@ -107,7 +121,8 @@ TEST_CASE("every example survives its codec") {
 }
 
 TEST_CASE("what a codec does not know, it ignores") {
-    for (const auto& [type, codec] : codecs()) CHECK(codec(changed(type, "/a_later_version_has_this", true)).has_value());
+    for (const auto& [type, codec] : codecs())
+        CHECK(codec(changed(type, "a_later_version_has_this", true)).has_value());
 }
 
 TEST_CASE("an answer's model may be absent") {
@@ -119,31 +134,34 @@ TEST_CASE("an answer's model may be absent") {
 }
 
 TEST_CASE("a wrong member is refused by its name") {
-    const std::string document = "millrace.document.uploaded.v1", answer = "millrace.answer.requested.v1", probe = "millrace.probe.requested.v1";
-    const std::vector<Wrong> cases = {{document, "/file_id", "no uuid", "file_id"},
-                                      {document, "/file_name", 7, "file_name"},
-                                      {document, "/object", "a string", "object"},
-                                      {document, "/object/size", "1024000", "object.size"},
-                                      {document, "/object/sha256", "too short", "object.sha256"},
-                                      {answer, "/query", json::Array{}, "query"},
-                                      {answer, "/query", "", "query"},
-                                      {answer, "/conversation_id", nullptr, "conversation_id"},
-                                      {answer, "/model", 4, "model"},
-                                      {answer, "/top_k", 5.5, "top_k"},
-                                      {answer, "/top_k", 21, "top_k"},
-                                      {answer, "/temperature", "0.7", "temperature"},
-                                      {answer, "/max_tokens", true, "max_tokens"},
-                                      {probe, "/text", 1, "input.text"},
-                                      {probe, "/ms", "20", "input.ms"},
-                                      {probe, "/times", 1001, "input.times"}};
-    for (const auto& wrong : cases) {
-        CAPTURE(wrong.type);
-        CAPTURE(wrong.pointer);
-        const auto result = codecs().at(wrong.type)(changed(wrong.type, wrong.pointer, wrong.value));
+    const std::string document = "millrace.document.uploaded.v1";
+    const std::string answer = "millrace.answer.requested.v1";
+    const std::string probe = "millrace.probe.requested.v1";
+    const std::vector<Wrong> cases = {{document, "file_id", "no uuid"},
+                                      {document, "file_name", 7},
+                                      {document, "object", "a string"},
+                                      {document, "object.size", "1024000"},
+                                      {document, "object.sha256", "too short"},
+                                      {answer, "query", json::Array{}},
+                                      {answer, "query", ""},
+                                      {answer, "conversation_id", nullptr},
+                                      {answer, "model", 4},
+                                      {answer, "top_k", 5.5},
+                                      {answer, "top_k", 21},
+                                      {answer, "temperature", "0.7"},
+                                      {answer, "max_tokens", true},
+                                      {probe, "text", 1},
+                                      {probe, "ms", "20"},
+                                      {probe, "times", 1001}};
+    for (const auto& [type, path, value] : cases) {
+        CAPTURE(type);
+        CAPTURE(path);
+        const auto field = type == probe ? "input." + path : path;
+        const auto result = codecs().at(type)(changed(type, path, value));
         REQUIRE_FALSE(result.has_value());
         CHECK(result.error().code == ErrorCode::invalid);
-        CHECK(result.error().field == wrong.field);
-        CHECK(result.error().detail.starts_with(wrong.field + ": "));
+        CHECK(result.error().field == field);
+        CHECK(result.error().detail.starts_with(field + ": "));
     }
     for (const auto& [type, codec] : codecs()) CHECK_FALSE(codec("[1]").has_value());
 }

@@ -120,6 +120,7 @@ Task<Result<void>> serve(service::Service& service, const Config& config, const 
     tasks.spawn("watchdog beat", beat(service.executor(), watchdog));
     auto ended = co_await worker.join(Deadline::in(k_start_timeout));
     if (ended) {
+        service.ready();
         telemetry::log::info("working", {{"role", role}});
         ended = co_await worker.run(service.stopping(), std::chrono::duration_cast<std::chrono::seconds>(config.process.shutdown_grace));
     }

@@ -32,6 +32,7 @@ Task<Result<void>> run_scheduler(service::Service& service, Config config) {
         domain::jobs::Publisher publisher(tasks, *producer, *db, catalog);
         Scheduler scheduler(tasks, *db, publisher, catalog, service.metrics(), {});
         tasks.spawn("scheduler", scheduler.run());
+        service.ready();
         co_await service.stopping().wait(Deadline::at(base::SteadyTime::max()));
         co_await producer->flush(Deadline::in(5s));
         co_await publisher.drained(Deadline::in(2s));
