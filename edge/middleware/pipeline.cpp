@@ -140,10 +140,10 @@ void Pipeline::finish_headers(const server::Request* request, server::Response& 
     }
 }
 
-server::Response Pipeline::rendered(const Surface& surface, const Error& error, const telemetry::TraceContext& trace) const {
-    auto body = surface.render(error, trace);
+server::Response Pipeline::rendered(const Surface& surface, const Error& error, const telemetry::TraceContext& trace, int status) const {
     server::Response response;
-    response.status = body.status;
+    response.status = status != 0 ? status : http_status(error, surface.invalid_status);
+    auto body = surface.render(error, response.status, trace);
     response.content_type = std::move(body.content_type);
     response.body = std::move(body.body);
     if (error.retry_after) {
@@ -167,8 +167,7 @@ server::Response Pipeline::rendered(const Surface& surface, const Error& error, 
 server::Response Pipeline::render(const server::Request* head, const Error& error, int status) {
     const auto& surface = head ? surface_of(surfaces_, head->path) : surfaces_.back();
     const auto trace = telemetry::TraceContext::fresh();
-    auto response = rendered(surface, error, trace);
-    if (status != 0) response.status = status;
+    auto response = rendered(surface, error, trace, status);
     finish_headers(head, response, trace);
     return response;
 }

@@ -34,7 +34,7 @@ class Pipeline final : public server::Application {
     [[nodiscard]] server::Response preflight(const server::Request& request, std::string_view allow) const;
     [[nodiscard]] bool origin_allowed(std::string_view origin) const;
     void finish_headers(const server::Request* request, server::Response& response, const telemetry::TraceContext& trace) const;
-    server::Response rendered(const Surface& surface, const Error& error, const telemetry::TraceContext& trace) const;
+    server::Response rendered(const Surface& surface, const Error& error, const telemetry::TraceContext& trace, int status = 0) const;
 
     std::vector<Surface> surfaces_;
     std::vector<Endpoint> endpoints_;

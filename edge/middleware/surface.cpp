@@ -42,8 +42,7 @@ int http_status(const Error& error, int invalid_status) {
 Surface problem_surface() {
     return {.name = "jobs",
             .prefixes = {"/api/jobs", "/api/hooks"},
-            .render = [](const Error& error, const telemetry::TraceContext& trace) {
-                const int status = http_status(error, 400);
+            .render = [](const Error& error, int status, const telemetry::TraceContext& trace) {
                 json::Object body{{"type", "about:blank"},
                                   {"title", base::to_string(error.code)},
                                   {"status", status},
@@ -51,7 +50,7 @@ Surface problem_surface() {
                                   {"trace_id", trace.trace_id_hex()}};
                 if (!error.reason.empty()) body["code"] = error.reason;
                 if (!error.field.empty()) body["field"] = error.field;
-                return Rendered{status, "application/problem+json", json::dump(body)};
+                return Rendered{"application/problem+json", json::dump(body)};
             }};
 }
 

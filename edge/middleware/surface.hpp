@@ -14,7 +14,6 @@ namespace millrace::edge::middleware {
 
 /// What an Error becomes on the wire.
 struct Rendered {
-    int status = 500;
     std::string content_type = "application/json";
     std::string body;
 };
@@ -22,8 +21,8 @@ struct Rendered {
 struct Surface {
     std::string name;
     std::vector<std::string> prefixes;  ///< "/api/v1" owns "/api/v1" and everything below
-    /// Status of an error that the code alone does not decide: `invalid` is 422 in one product and 400 in the others.
-    std::function<Rendered(const Error& error, const telemetry::TraceContext& trace)> render;
+    int invalid_status = 400;  ///< what invalid input is here
+    std::function<Rendered(const Error& error, int status, const telemetry::TraceContext& trace)> render;
 };
 
 /// The surface with the longest matching prefix, else the last one (problem+json).

@@ -47,7 +47,7 @@ Headers encode_headers(const JobRecord& record) {
     return headers;
 }
 
-Result<JobRecord> decode(const Headers& headers, std::string value, bool has_value) {
+Result<JobRecord> decode(const Headers& headers, std::string& value, bool has_value) {
     if (find(headers, "ce_specversion") != "1.0") return fail(ErrorCode::invalid, "the record is no CloudEvents 1.0 event");
     JobRecord record;
     TRY(record.id, require_id<base::JobId>(headers, "ce_id"));

@@ -37,6 +37,7 @@ inline constexpr std::string_view k_source = "/millrace";
 [[nodiscard]] Headers encode_headers(const JobRecord& record);
 
 /// `invalid` with the reason when a header is missing or malformed: such a record is dead-lettered, never run.
-[[nodiscard]] Result<JobRecord> decode(const Headers& headers, std::string value, bool has_value);
+/// `value` is taken only when the record is good.
+[[nodiscard]] Result<JobRecord> decode(const Headers& headers, std::string& value, bool has_value);
 
 }  // namespace millrace::events

@@ -138,6 +138,13 @@ std::optional<dom::element> member(const detail::Node& node, std::string_view ke
     return found;
 }
 
+/// Stands in for an object that is not there: a default-constructed element may not even be asked what it is.
+detail::Node empty_object() {
+    static thread_local dom::parser parser;
+    static thread_local const dom::element empty = parser.parse(std::string_view("{}")).value();
+    return {empty};
+}
+
 std::string length_rule(Length length) {
     if (length.min == length.max) return fmt::format("must be a string of {} characters", length.min);
     if (length.min == 0) return fmt::format("must be a string of at most {} characters", length.max);
@@ -249,7 +256,7 @@ base::Uuid Reader::uuid(std::string_view key) {
 Reader Reader::object(std::string_view key) {
     if (!has(key)) reject(key, "is required");
     auto found = optional_object(key);
-    return found ? std::move(*found) : Reader(state_, detail::Node{}, join_path(path_, key));
+    return found ? std::move(*found) : Reader(state_, empty_object(), join_path(path_, key));
 }
 
 std::vector<std::string> Reader::strings(std::string_view key, std::size_t count_max, Length each) {

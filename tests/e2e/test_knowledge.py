@@ -28,7 +28,7 @@ class Knowledge(unittest.TestCase):
         cls.me = register(cls.stack.edge())
         cls.files = {}
         for name in sorted(os.listdir(documents.SAMPLES)):
-            answer = cls.me.upload(name, documents.sample(name), {"title": name.rsplit(".", 1)[0], "tags": '["sample"]'})
+            answer = cls.me.upload(name, documents.sample(name), {"title": name.rsplit(".", 1)[0], "tags": "sample, demo"})
             assert answer.status == 201, answer.text
             job = cls.me.wait_job(job_of(answer))
             assert job["status"] == "succeeded", job

@@ -139,7 +139,6 @@ TEST_CASE("a wrong member is refused by its name") {
     const std::string probe = "millrace.probe.requested.v1";
     const std::vector<Wrong> cases = {{document, "file_id", "no uuid"},
                                       {document, "file_name", 7},
-                                      {document, "object", "a string"},
                                       {document, "object.size", "1024000"},
                                       {document, "object.sha256", "too short"},
                                       {answer, "query", json::Array{}},
@@ -164,4 +163,14 @@ TEST_CASE("a wrong member is refused by its name") {
         CHECK(result.error().detail.starts_with(field + ": "));
     }
     for (const auto& [type, codec] : codecs()) CHECK_FALSE(codec("[1]").has_value());
+}
+
+TEST_CASE("so is a whole object that is missing or is none") {
+    for (const auto& value :
+         {json::Value(nullptr), json::Value("a string"), json::Value(json::Array{})}) {
+        const auto result =
+            document_uploaded(changed("millrace.document.uploaded.v1", "object", value));
+        REQUIRE_FALSE(result.has_value());
+        CHECK(result.error().field == "object");
+    }
 }

@@ -65,10 +65,10 @@ Task<Worker::Fetched> Worker::decode(std::vector<kafka::Record>& records) {
     Fetched out;
     for (auto& record : records) {
         jobs::DeadLetter letter{.job = {}, .attempt = 0, .cause = "undecodable", .detail = {}, .origin = record.position};
-        auto decoded = events::decode(record.headers, std::move(record.value), record.has_value);
+        auto decoded = events::decode(record.headers, record.value, record.has_value);
         if (!decoded) {
             letter.detail = decoded.error().detail;
-            co_await settler_.bury_record(std::move(letter), {}, std::move(record.headers));
+            co_await settler_.bury_record(std::move(letter), {.value = std::move(record.value), .headers = std::move(record.headers)});
             continue;
         }
         const auto* kind = ports_.settle.catalog.kind(decoded->kind);
@@ -76,7 +76,7 @@ Task<Worker::Fetched> Worker::decode(std::vector<kafka::Record>& records) {
             letter.job = decoded->id;
             letter.cause = "unknown_kind";
             letter.detail = fmt::format("this worker has no handler for {}", decoded->kind);
-            co_await settler_.bury_record(std::move(letter), decoded->input.value_or(""), std::move(record.headers));
+            co_await settler_.bury_record(std::move(letter), {.value = decoded->input.value_or(""), .headers = std::move(record.headers)});
             continue;
         }
         if (claimed_.contains(decoded->id.uuid)) continue;  // announced twice
@@ -143,7 +143,8 @@ Task<void> Worker::bury_orphans(const Fetched& fetched) {
         if (std::ranges::binary_search(*there, id)) continue;
         const auto& one = fetched.plain.at(id);
         jobs::DeadLetter letter{{id}, 0, "orphan", "no such job in the database", one.origin};
-        co_await settler_.bury_record(std::move(letter), one.record.input.value_or(""), {});
+        co_await settler_.bury_record(std::move(letter),
+                                      {.value = one.record.input.value_or(""), .headers = events::encode_headers(one.record)});
     }
 }
 

@@ -139,7 +139,14 @@ Task<Result<Settled>> Settler::give_up_or_wait(const Job& job, const Error& erro
         jobs::DeadLetter letter{job.id, job.attempt, "attempts", cause, job.origin};
         CO_TRY(const bool owned, co_await ports_.lifecycle.bury(letter, worker_name_, job.kind->dead_blocks, deadline));
         if (!owned) co_return Settled::fenced;
-        publish_dead_letter(letter, job.input, {});
+        ports_.publisher.publish_dead_letter(letter, jobs::NewJob{.id = job.id,
+                                                                  .tenant = job.tenant,
+                                                                  .owner = job.owner,
+                                                                  .kind = job.kind,
+                                                                  .lane = job.lane,
+                                                                  .order_key = job.order_key,
+                                                                  .trace = job.trace,
+                                                                  .input = job.input});
         std::vector<base::Uuid> ended{job.id.uuid};
         announce_end(ended);
         co_return Settled::dead;
@@ -153,7 +160,7 @@ Task<Result<Settled>> Settler::give_up_or_wait(const Job& job, const Error& erro
     co_return owned ? Settled::retried : Settled::fenced;
 }
 
-Task<void> Settler::bury_record(jobs::DeadLetter letter, std::string value, kafka::Headers headers) {
+Task<void> Settler::bury_record(jobs::DeadLetter letter, kafka::OutRecord record) {
     const auto executor = co_await asio::this_coro::executor;
     telemetry::log::error("a record is no runnable job", {{"cause", letter.cause},
                                                           {"detail", letter.detail},
@@ -163,20 +170,7 @@ Task<void> Settler::bury_record(jobs::DeadLetter letter, std::string value, kafk
     while (!co_await ports_.lifecycle.bury_record(letter, Deadline::in(k_write_timeout))) {
         co_await async::delay(executor, k_pause_max);
     }
-    publish_dead_letter(letter, std::move(value), std::move(headers));
-}
-
-void Settler::publish_dead_letter(const jobs::DeadLetter& letter, std::string value, kafka::Headers headers) {
-    const auto add = [&headers](std::string_view name, std::string text) { headers.emplace_back(name, std::move(text)); };
-    add("dead_cause", letter.cause);
-    add("dead_detail", letter.detail.substr(0, 1000));
-    add("dead_attempts", std::to_string(letter.attempt));
-    add("dead_topic", letter.origin.topic);
-    add("dead_partition", std::to_string(letter.origin.partition));
-    add("dead_offset", std::to_string(letter.origin.offset));
-    // The row in dead_letters is the truth; the topic is for tools that follow it.
-    ports_.producer.publish({ports_.catalog.dead_letters(), letter.job.str(), std::move(value), std::move(headers)},
-                            [](const Result<kafka::Position>&) {});
+    ports_.publisher.publish_dead_letter(letter, std::move(record));
 }
 
 void Settler::announce_end(const std::vector<base::Uuid>& ids) {

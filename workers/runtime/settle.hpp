@@ -31,7 +31,7 @@ class Settler {
     /// Returns once it stands in the database; tries until it does, or until the attempt no longer owns the job.
     Task<Settled> settle(Job job, Result<Outcome> outcome);
     /// A record that is no runnable job.
-    Task<void> bury_record(domain::jobs::DeadLetter letter, std::string value, kafka::Headers headers);
+    Task<void> bury_record(domain::jobs::DeadLetter letter, kafka::OutRecord record);
 
  private:
     struct Item {
@@ -44,7 +44,6 @@ class Settler {
     Task<Result<Settled>> give_up_or_wait(const Job& job, const Error& error);
     Task<Result<Settled>> once(const Job& job, const Result<Outcome>& outcome);
     void announce_end(const std::vector<base::Uuid>& ids);
-    void publish_dead_letter(const domain::jobs::DeadLetter& letter, std::string value, kafka::Headers headers);
 
     Ports ports_;
     std::string worker_name_;

@@ -111,9 +111,12 @@ Task<void> Scheduler::check_workers() {
         telemetry::log::warning("a worker is gone", {{"worker", name},
                                                      {"why", why},
                                                      {"requeued", static_cast<std::int64_t>(done->announcement.jobs.size())},
-                                                     {"buried", static_cast<std::int64_t>(done->buried)}});
+                                                     {"buried", static_cast<std::int64_t>(done->buried.size())}});
         requeued_total_.add(done->announcement.jobs.size());
-        buried_total_.add(done->buried);
+        buried_total_.add(done->buried.size());
+        for (const auto& job : done->buried) {
+            publisher_.publish_dead_letter({job.id, options_.crashes_max, why, "the worker " + why + " each time", {}}, job);
+        }
         if (!done->announcement.jobs.empty()) publisher_.publish(std::move(done->announcement));
     }
 }

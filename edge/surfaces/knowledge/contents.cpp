@@ -239,7 +239,6 @@ Response uploaded(Ports ports, const File& file) {
     body.erase("reason");
     auto response = middleware::json_response(201, json::dump(body));
     response.headers.emplace_back("Link", fmt::format("<{}>; rel=\"status\"", ports.gate.status_url(file.job)));
-    response.headers.emplace_back("Location", "/api/v1/contents/" + file.id.str());
     return response;
 }
 

@@ -29,12 +29,13 @@ std::string_view error_code(const Error& error) {
 middleware::Surface surface() {
     return {.name = "knowledge",
             .prefixes = {"/api/v1"},
-            .render = [](const Error& error, const telemetry::TraceContext&) {
+            .invalid_status = 422,
+            .render = [](const Error& error, int, const telemetry::TraceContext&) {
                 json::Object body{{"detail", error.detail},
                                   {"error_code", error_code(error)},
                                   {"timestamp", base::rfc3339(std::chrono::system_clock::now())}};
                 if (!error.field.empty()) body["field"] = error.field;
-                return middleware::Rendered{middleware::http_status(error, 422), "application/json", json::dump(body)};
+                return middleware::Rendered{"application/json", json::dump(body)};
             }};
 }
 

@@ -61,6 +61,19 @@ void Publisher::publish(Announcement announcement, std::function<void(bool)> don
     }
 }
 
+void Publisher::publish_dead_letter(const DeadLetter& letter, kafka::OutRecord record) {
+    record.topic = catalog_.dead_letters();
+    record.key = letter.job.str();
+    const auto add = [&record](std::string_view name, std::string text) { record.headers.emplace_back(name, std::move(text)); };
+    add("dead_cause", letter.cause);
+    add("dead_detail", letter.detail.substr(0, 1000));
+    add("dead_attempts", std::to_string(letter.attempt));
+    add("dead_topic", letter.origin.topic);
+    add("dead_partition", std::to_string(letter.origin.partition));
+    add("dead_offset", std::to_string(letter.origin.offset));
+    producer_.publish(std::move(record), [](const Result<kafka::Position>&) {});
+}
+
 Task<void> Publisher::delete_rows(std::vector<base::Uuid> rows) {
     std::ranges::sort(rows);
     const auto deleted = co_await background_.run(postgres::call(k_delete_outbox, rows), Deadline::in(k_delete_timeout));

@@ -7,6 +7,7 @@
 
 #include "shared/async/batcher.hpp"
 #include "shared/domain/jobs/job.hpp"
+#include "shared/domain/jobs/lifecycle.hpp"
 #include "shared/events/cloud_event.hpp"
 #include "shared/kafka/kafka.hpp"
 #include "shared/postgres/postgres.hpp"
@@ -19,6 +20,9 @@ struct Announcement {
     std::vector<NewJob> jobs;
 };
 
+/// The record of one job, as every announcement of it looks.
+[[nodiscard]] kafka::OutRecord make_record(const NewJob& job, const events::Catalog& catalog);
+
 /// One per process. If the broker is away or slow it forgets: the scheduler's relay publishes what stays in the outbox.
 class Publisher {
  public:
@@ -26,6 +30,11 @@ class Publisher {
     Publisher(async::TaskGroup& tasks, kafka::Producer& producer, postgres::Database& background, const events::Catalog& catalog);
 
     void publish(Announcement announcement, std::function<void(bool all_delivered)> done = {});
+
+    /// What became of a record that will not run (again): the record itself, with `dead_*` headers, on the dead-letters topic.
+    /// The row in dead_letters is the truth; this is for tools that follow the topic.
+    void publish_dead_letter(const DeadLetter& letter, kafka::OutRecord record);
+    void publish_dead_letter(const DeadLetter& letter, const NewJob& job) { publish_dead_letter(letter, make_record(job, catalog_)); }
 
     struct Stats {
         std::uint64_t published = 0, failed = 0, outbox_deleted = 0;
@@ -43,8 +52,5 @@ class Publisher {
     Stats stats_;
     async::Batcher<base::Uuid> deletes_;
 };
-
-/// The record of one job, as every announcement of it looks.
-[[nodiscard]] kafka::OutRecord make_record(const NewJob& job, const events::Catalog& catalog);
 
 }  // namespace millrace::domain::jobs

@@ -31,7 +31,9 @@ SELECT w.epoch, w.name, held.is_held
     OR (NOT held.is_held AND w.started_at < now() - interval '1 second'
         AND pg_postmaster_start_time() < now() - interval '10 seconds'))sql"};
 const Statement k_requeue{"workers_requeue",
-                          "SELECT announced, cardinality(buried)::bigint FROM requeue_worker($1, $2, $3)"};
+                          "SELECT announced, buried FROM requeue_worker($1, $2, $3)"};
+const Statement k_by_ids{"jobs_by_ids", R"sql(
+SELECT $1::uuid, id, tenant_id, owner_id, kind, lane, order_key, trace, input FROM jobs WHERE id = ANY ($2) ORDER BY seq)sql"};
 
 const Statement k_wake_parked{"jobs_wake_parked", R"sql(
 WITH keys AS (
@@ -144,7 +146,12 @@ Task<Result<std::vector<Recovery::Gone>>> Recovery::gone_workers(Deadline deadli
 Task<Result<Recovery::Requeued>> Recovery::requeue(Gone worker, int crashes_max, Deadline deadline) {
     CO_TRY(const auto rows, co_await db_.run(postgres::call(k_requeue, worker.epoch, worker.why, crashes_max), deadline));
     if (rows.empty()) co_return Requeued{};
-    Requeued done{.announcement = {}, .buried = static_cast<std::size_t>(rows[0].get<std::int64_t>(1))};
+    Requeued done;
+    if (const auto buried = rows[0].get<std::vector<base::Uuid>>(1); !buried.empty()) {
+        CO_TRY(const auto found, co_await db_.run(postgres::call(k_by_ids, base::Uuid{}, buried), deadline));
+        auto jobs = announcements_of(found, catalog_);
+        if (!jobs.empty()) done.buried = std::move(jobs.front().jobs);
+    }
     if (const auto outbox = rows[0].get<std::optional<base::Uuid>>(0)) {
         CO_TRY(done.announcement, co_await announcement(*outbox, deadline));
     }

@@ -29,7 +29,7 @@ class Recovery {
     Task<Result<std::vector<Gone>>> gone_workers(Deadline deadline);
     struct Requeued {
         Announcement announcement;
-        std::size_t buried = 0;
+        std::vector<NewJob> buried;  ///< given up after too many crashes
     };
     Task<Result<Requeued>> requeue(Gone worker, int crashes_max, Deadline deadline);
 
