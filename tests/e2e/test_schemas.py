@@ -226,7 +226,7 @@ class AsyncApi(unittest.TestCase):
         trait = self.document["components"]["messageTraits"]["jobRecord"]["headers"]
         self.assertEqual(set(trait["properties"]), written)
         self.assertEqual(set(trait["required"]), written - {"ce_orderkey", "ce_dataref"})
-        dead = set(re.findall(r'add\("(dead_\w+)"', read(ROOT, "workers/runtime/settle.cpp")))
+        dead = set(re.findall(r'add\("(dead_\w+)"', read(ROOT, "shared/domain/jobs/publish.cpp")))
         self.assertEqual(set(self.document["components"]["messages"]["deadLetter"]["headers"]["properties"]), dead)
 
     def test_every_channel_is_sent_to_and_received_from(self):
