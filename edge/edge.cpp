@@ -15,9 +15,10 @@ namespace {
 constexpr auto k_start_timeout = 60s;
 
 struct Stores {
-    std::unique_ptr<postgres::Database> durable;     ///< accepts: commits reach the disk
-    std::unique_ptr<postgres::Database> background;  ///< outbox deletions and reads: may commit asynchronously
-    std::unique_ptr<postgres::Database> app;         ///< product tables
+    std::unique_ptr<postgres::Database> durable;  ///< accepts: commits reach the disk
+    std::unique_ptr<postgres::Database>
+        background;  ///< outbox deletions and reads: may commit asynchronously
+    std::unique_ptr<postgres::Database> app;  ///< product tables
     std::unique_ptr<kafka::Producer> producer;
     std::unique_ptr<redis::Client> redis;
     std::unique_ptr<redis::Subscriber> subscriber;
@@ -30,7 +31,9 @@ Stores open_stores(service::Service& service, const Config& config) {
                                   .role = role,
                                   .application_name = config.process.name + " " + std::string(use),
                                   .statement_timeout = config.postgres.statement_timeout,
-                                  .settings = role == "millrace_pipeline" ? postgres::pinned_plans() : decltype(postgres::pinned_plans()){}};
+                                  .settings = role == "millrace_pipeline"
+                                                  ? postgres::pinned_plans()
+                                                  : decltype(postgres::pinned_plans()){}};
         if (asynchronous) options.settings.emplace_back("synchronous_commit", "off");
         options.on_event = service.log_events("postgres " + std::string(use));
         return postgres::make_database(executor, std::move(options));
@@ -58,23 +61,32 @@ server::ServerOptions server_options(const config::Edge& edge) {
             .event_streams_max = static_cast<std::size_t>(edge.event_streams_max)};
 }
 
-void observe(telemetry::Registry& metrics, const server::Server& server, const jobs::Acceptor& acceptor, const jobs::Publisher& publisher) {
-    const auto counter = [&metrics](std::string name, std::string help, std::function<double()> read) {
+void observe(telemetry::Registry& metrics, const server::Server& server,
+             const jobs::Acceptor& acceptor, const jobs::Publisher& publisher) {
+    const auto counter = [&metrics](std::string name, std::string help,
+                                    std::function<double()> read) {
         metrics.observe(std::move(name), std::move(help), "counter", std::move(read));
     };
-    counter("millrace_jobs_accepted_total", "Jobs accepted", [&] { return static_cast<double>(acceptor.stats().accepted); });
-    counter("millrace_accept_batches_total", "Transactions they took", [&] { return static_cast<double>(acceptor.stats().batches); });
-    counter("millrace_records_published_total", "Records confirmed by Kafka", [&] { return static_cast<double>(publisher.stats().published); });
-    counter("millrace_records_failed_total", "Records left to the relay", [&] { return static_cast<double>(publisher.stats().failed); });
-    metrics.observe("millrace_connections", "Open connections", "gauge", [&] { return static_cast<double>(server.stats().connections); });
-    metrics.observe("millrace_event_streams", "Open event streams", "gauge", [&] { return static_cast<double>(server.stats().event_streams); });
+    counter("millrace_jobs_accepted_total", "Jobs accepted",
+            [&] { return static_cast<double>(acceptor.stats().accepted); });
+    counter("millrace_accept_batches_total", "Transactions they took",
+            [&] { return static_cast<double>(acceptor.stats().batches); });
+    counter("millrace_records_published_total", "Records confirmed by Kafka",
+            [&] { return static_cast<double>(publisher.stats().published); });
+    counter("millrace_records_failed_total", "Records left to the relay",
+            [&] { return static_cast<double>(publisher.stats().failed); });
+    metrics.observe("millrace_connections", "Open connections", "gauge",
+                    [&] { return static_cast<double>(server.stats().connections); });
+    metrics.observe("millrace_event_streams", "Open event streams", "gauge",
+                    [&] { return static_cast<double>(server.stats().event_streams); });
 }
 
 }  // namespace
 
 namespace {
 
-Task<Result<void>> serve(service::Service& service, const Config& config, Stores& stores, const events::Catalog& catalog) {
+Task<Result<void>> serve(service::Service& service, const Config& config, Stores& stores,
+                         const events::Catalog& catalog) {
     CO_TRY_VOID(co_await stores.durable->wait_connected(Deadline::in(k_start_timeout)));
     CO_TRY_VOID(co_await stores.app->wait_connected(Deadline::in(k_start_timeout)));
     std::vector<std::string> topics;
@@ -84,13 +96,16 @@ Task<Result<void>> serve(service::Service& service, const Config& config, Stores
 
     auto tasks = service.make_group();
     async::Pool files_pool(2);
-    auto objects = object_store::make_local_store(service.executor(), files_pool, config.objects.dir);
+    auto objects =
+        object_store::make_local_store(service.executor(), files_pool, config.objects.dir);
     jobs::Publisher publisher(tasks, *stores.producer, *stores.background, catalog);
     jobs::Acceptor acceptor(tasks, *stores.durable, publisher);
     jobs::Reader reader(*stores.background);
     jobs::LiveReader live(*stores.redis);
     middleware::JobWatch watch(tasks, *stores.subscriber, reader, {});
-    const auto seconds = [](auto span) { return std::chrono::duration_cast<std::chrono::seconds>(span); };
+    const auto seconds = [](auto span) {
+        return std::chrono::duration_cast<std::chrono::seconds>(span);
+    };
     middleware::JobGate gate(tasks, acceptor, reader, watch, *stores.redis, catalog,
                              {.hold = seconds(config.edge.hold),
                               .wait_max = seconds(config.edge.wait_max),
@@ -101,14 +116,19 @@ Task<Result<void>> serve(service::Service& service, const Config& config, Stores
     domain::identity::Accounts accounts(service.executor(), *stores.app, tokens);
     domain::knowledge::Files files(*stores.app);
 
-    surfaces::jobs::Ports job_ports{gate, watch, reader, live, *stores.subscriber, tasks, catalog, config.edge.probe};
-    surfaces::knowledge::Ports knowledge_ports{accounts, files, publisher, *stores.durable, *objects, gate, job_ports, catalog, config.models.aliases};
-    middleware::Pipeline pipeline(all_surfaces(), all_endpoints(job_ports, knowledge_ports), tokens, service.tracer(), service.metrics(),
+    surfaces::jobs::Ports job_ports{gate,  watch,   reader,           live, *stores.subscriber,
+                                    tasks, catalog, config.edge.probe};
+    surfaces::knowledge::Ports knowledge_ports{accounts,        files,    publisher,
+                                               *stores.durable, *objects, gate,
+                                               job_ports,       catalog,  config.models.aliases};
+    middleware::Pipeline pipeline(all_surfaces(), all_endpoints(job_ports, knowledge_ports), tokens,
+                                  service.tracer(), service.metrics(),
                                   {.cors_origins = config.edge.cors_origins});
     auto server = server::make_server(service.executor(), pipeline, server_options(config.edge));
     observe(service.metrics(), *server, acceptor, publisher);
     service.ready();
-    telemetry::log::info("listening", {{"address", config.edge.address}, {"port", std::int64_t{server->port()}}});
+    telemetry::log::info(
+        "listening", {{"address", config.edge.address}, {"port", std::int64_t{server->port()}}});
 
     co_await service.stopping().wait(Deadline::at(base::SteadyTime::max()));
     const auto grace = Deadline::in(config.process.shutdown_grace);
@@ -126,12 +146,17 @@ Task<Result<void>> serve(service::Service& service, const Config& config, Stores
 }  // namespace
 
 Task<Result<void>> run_edge(service::Service& service, const Config& config) {
-    CO_TRY(const auto catalog, events::Catalog::load(config.kafka.topics_file, config.kafka.topic_suffix));
-    if (config.process.development && config.edge.address != "127.0.0.1" && config.edge.address != "::1") {
-        co_return fail(ErrorCode::invalid, "MILLRACE_ENVIRONMENT=development listens on loopback only: set MILLRACE_EDGE_ADDRESS=127.0.0.1");
+    CO_TRY(const auto catalog,
+           events::Catalog::load(config.kafka.topics_file, config.kafka.topic_suffix));
+    if (config.process.development && config.edge.address != "127.0.0.1" &&
+        config.edge.address != "::1") {
+        co_return fail(ErrorCode::invalid,
+                       "MILLRACE_ENVIRONMENT=development listens on loopback only: set "
+                       "MILLRACE_EDGE_ADDRESS=127.0.0.1");
     }
     auto stores = open_stores(service, config);
-    service.ready_check("postgres", [&stores] { return stores.durable->connected() && stores.app->connected(); });
+    service.ready_check(
+        "postgres", [&stores] { return stores.durable->connected() && stores.app->connected(); });
     auto ended = co_await serve(service, config, stores, catalog);
     co_await stores.app->close();
     co_await stores.background->close();

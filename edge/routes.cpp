@@ -5,15 +5,20 @@
 namespace millrace::edge {
 
 std::vector<middleware::Surface> all_surfaces() {
-    return {surfaces::knowledge::surface(), middleware::problem_surface()};  // the last one owns what nobody owns
+    return {surfaces::knowledge::surface(),
+            middleware::problem_surface()};  // the last one owns what nobody owns
 }
 
-std::vector<middleware::Endpoint> all_endpoints(surfaces::jobs::Ports jobs, surfaces::knowledge::Ports knowledge) {
+std::vector<middleware::Endpoint> all_endpoints(surfaces::jobs::Ports jobs,
+                                                surfaces::knowledge::Ports knowledge) {
     std::vector<middleware::Endpoint> out = {
         {server::Method::get, "/health", "health", middleware::Auth::none,
-         [](middleware::Exchange&) -> Task<Result<server::Response>> { co_return middleware::json_response(200, R"({"status":"ok"})"); }}};
+         [](middleware::Exchange&) -> Task<Result<server::Response>> {
+             co_return middleware::json_response(200, R"({"status":"ok"})");
+         }}};
     const auto add = [&out](std::vector<middleware::Endpoint> more) {
-        out.insert(out.end(), std::make_move_iterator(more.begin()), std::make_move_iterator(more.end()));
+        out.insert(out.end(), std::make_move_iterator(more.begin()),
+                   std::make_move_iterator(more.end()));
     };
     add(surfaces::jobs::endpoints(jobs));
     add(surfaces::knowledge::auth_endpoints(knowledge));

@@ -7,6 +7,7 @@
 namespace millrace::edge {
 
 [[nodiscard]] std::vector<middleware::Surface> all_surfaces();
-[[nodiscard]] std::vector<middleware::Endpoint> all_endpoints(surfaces::jobs::Ports jobs, surfaces::knowledge::Ports knowledge);
+[[nodiscard]] std::vector<middleware::Endpoint> all_endpoints(surfaces::jobs::Ports jobs,
+                                                              surfaces::knowledge::Ports knowledge);
 
 }  // namespace millrace::edge

@@ -8,7 +8,9 @@ namespace millrace::edge::middleware {
 namespace {
 std::string_view trim(std::string_view text) {
     const auto first = text.find_first_not_of(" \t");
-    return first == std::string_view::npos ? std::string_view{} : text.substr(first, text.find_last_not_of(" \t") - first + 1);
+    return first == std::string_view::npos
+               ? std::string_view{}
+               : text.substr(first, text.find_last_not_of(" \t") - first + 1);
 }
 
 bool equals(std::string_view a, std::string_view b) {
@@ -26,12 +28,16 @@ Preference parse_prefer(std::string_view header) {
         const auto equal = item.find('=');
         const auto name = trim(item.substr(0, equal));
         if (equals(name, "respond-async")) out.respond_async = true;
-        if (equals(name, "wait") && equal != std::string_view::npos && !out.wait) {  // the first of a repeated preference wins
+        if (equals(name, "wait") && equal != std::string_view::npos &&
+            !out.wait) {  // the first of a repeated preference wins
             auto value = trim(item.substr(equal + 1));
-            if (value.size() > 1 && value.front() == '"' && value.back() == '"') value = value.substr(1, value.size() - 2);
+            if (value.size() > 1 && value.front() == '"' && value.back() == '"')
+                value = value.substr(1, value.size() - 2);
             std::uint32_t seconds = 0;
-            const auto [end, ec] = std::from_chars(value.data(), value.data() + value.size(), seconds);
-            if (ec == std::errc{} && end == value.data() + value.size()) out.wait = std::chrono::seconds(seconds);
+            const auto [end, ec] =
+                std::from_chars(value.data(), value.data() + value.size(), seconds);
+            if (ec == std::errc{} && end == value.data() + value.size())
+                out.wait = std::chrono::seconds(seconds);
         }
     }
     return out;

@@ -39,11 +39,12 @@ struct Exchange {
 
 enum class Auth : std::uint8_t {
     none,
-    bearer,        ///< Authorization: Bearer, or 401
+    bearer,               ///< Authorization: Bearer, or 401
     bearer_or_job_token,  ///< or ?token= bound to the job of the path
 };
 
-/// Handlers take a typed view of the request and return a response or an Error; the pipeline renders errors.
+/// Handlers take a typed view of the request and return a response or an Error; the pipeline
+/// renders errors.
 using Handler = std::function<Task<Result<server::Response>>(Exchange&)>;
 
 struct Endpoint {

@@ -18,25 +18,37 @@ constexpr std::size_t k_key_bytes_max = 255;
 constexpr auto k_redis_timeout = std::chrono::milliseconds(250);
 constexpr auto k_cancel_timeout = std::chrono::seconds(3);
 
-std::string follow_key(base::JobId id) { return "millrace:followed:" + id.str(); }
+std::string follow_key(base::JobId id) {
+    return "millrace:followed:" + id.str();
+}
 }  // namespace
 
-Result<std::optional<jobs::IdempotencyKey>> idempotency_key(const Exchange& exchange, std::string_view canonical_body) {
+Result<std::optional<jobs::IdempotencyKey>> idempotency_key(const Exchange& exchange,
+                                                            std::string_view canonical_body) {
     auto key = exchange.request.header("idempotency-key");
     if (key.empty() || !exchange.principal) return std::nullopt;
     // A Structured Field string, or the bare value that most clients send.
-    if (key.size() >= 2 && key.front() == '"' && key.back() == '"') key = key.substr(1, key.size() - 2);
-    const bool printable = std::ranges::all_of(key, [](unsigned char c) { return c > 0x20 && c < 0x7F && c != '"'; });
+    if (key.size() >= 2 && key.front() == '"' && key.back() == '"')
+        key = key.substr(1, key.size() - 2);
+    const bool printable =
+        std::ranges::all_of(key, [](unsigned char c) { return c > 0x20 && c < 0x7F && c != '"'; });
     if (key.empty() || key.size() > k_key_bytes_max || !printable) {
-        return fail(ErrorCode::invalid, "Idempotency-Key: must be 1 to 255 visible ASCII characters", {.field = "Idempotency-Key"});
+        return fail(ErrorCode::invalid,
+                    "Idempotency-Key: must be 1 to 255 visible ASCII characters",
+                    {.field = "Idempotency-Key"});
     }
-    const auto scope = fmt::format("{}\n{}\n{}\n{}", exchange.principal->user.str(), server::to_string(exchange.request.method),
-                                   exchange.endpoint->pattern, key);
+    const auto scope =
+        fmt::format("{}\n{}\n{}\n{}", exchange.principal->user.str(),
+                    server::to_string(exchange.request.method), exchange.endpoint->pattern, key);
     return jobs::IdempotencyKey{base::sha256(scope), base::sha256(canonical_body)};
 }
 
 Error job_error(const jobs::View& job) {
-    Error error{.code = ErrorCode::internal, .detail = "the job did not succeed", .log = {}, .field = {}, .reason = {}};
+    Error error{.code = ErrorCode::internal,
+                .detail = "the job did not succeed",
+                .log = {},
+                .field = {},
+                .reason = {}};
     if (job.status == jobs::Status::cancelled) {
         error.code = ErrorCode::cancelled;
         error.detail = "the job was cancelled";
@@ -61,8 +73,9 @@ Error job_error(const jobs::View& job) {
     return error;
 }
 
-JobGate::JobGate(async::TaskGroup& tasks, jobs::Acceptor& acceptor, jobs::Reader& reader, JobWatch& watch, redis::Client& redis,
-                 const events::Catalog& catalog, Options options)
+JobGate::JobGate(async::TaskGroup& tasks, jobs::Acceptor& acceptor, jobs::Reader& reader,
+                 JobWatch& watch, redis::Client& redis, const events::Catalog& catalog,
+                 Options options)
     : tasks_(tasks),
       acceptor_(acceptor),
       reader_(reader),
@@ -71,13 +84,15 @@ JobGate::JobGate(async::TaskGroup& tasks, jobs::Acceptor& acceptor, jobs::Reader
       catalog_(catalog),
       options_(std::move(options)) {}
 
-Task<Result<jobs::Accepted>> JobGate::accept(Exchange& exchange, jobs::NewJob job, std::string_view canonical_body) {
+Task<Result<jobs::Accepted>> JobGate::accept(Exchange& exchange, jobs::NewJob job,
+                                             std::string_view canonical_body) {
     CO_TRY(auto key, idempotency_key(exchange, canonical_body));
     job.trace = exchange.trace;
     co_return co_await acceptor_.accept(std::move(job), std::move(key), exchange.deadline);
 }
 
-Task<Result<server::Response>> JobGate::hold(Exchange& exchange, jobs::Accepted accepted, RenderResult render) {
+Task<Result<server::Response>> JobGate::hold(Exchange& exchange, jobs::Accepted accepted,
+                                             RenderResult render) {
     const auto prefer = parse_prefer(exchange.request.header("prefer"));
     if (draining_ || (prefer.respond_async && !prefer.wait)) {
         co_return accepted_response(accepted, jobs::Status::queued, prefer);
@@ -90,18 +105,22 @@ Task<Result<server::Response>> JobGate::hold(Exchange& exchange, jobs::Accepted 
     }
     if (job->status != jobs::Status::succeeded) co_return std::unexpected(job_error(*job));
     auto response = render(*job);
-    if (prefer.wait) response.headers.emplace_back("Preference-Applied", fmt::format("wait={}", prefer.wait->count()));
+    if (prefer.wait)
+        response.headers.emplace_back("Preference-Applied",
+                                      fmt::format("wait={}", prefer.wait->count()));
     co_return response;
 }
 
-Task<Result<JobGate::Waited>> JobGate::wait(Exchange& exchange, base::JobId id, std::chrono::seconds span) {
+Task<Result<JobGate::Waited>> JobGate::wait(Exchange& exchange, base::JobId id,
+                                            std::chrono::seconds span) {
     async::Event wake(tasks_.executor());
     struct Holding {
         JobGate& gate;
         async::Event* event;
         server::Request::ClientWatch* client;
         bool gone = false;
-        Holding(JobGate& g, async::Event* e, server::Request::ClientWatch* c) : gate(g), event(e), client(c) {
+        Holding(JobGate& g, async::Event* e, server::Request::ClientWatch* c)
+            : gate(g), event(e), client(c) {
             gate.holding_.push_back(event);
             if (client) client->on_gone([this] { gone = true, event->set(); });
         }
@@ -114,7 +133,8 @@ Task<Result<JobGate::Waited>> JobGate::wait(Exchange& exchange, base::JobId id, 
     };
     const Holding holding(*this, &wake, exchange.request.client);
     if (draining_) span = std::chrono::seconds(0);
-    CO_TRY(auto job, co_await watch_.wait_final(id, wake, Deadline::in(std::min(span, options_.wait_max))));
+    CO_TRY(auto job,
+           co_await watch_.wait_final(id, wake, Deadline::in(std::min(span, options_.wait_max))));
     co_return Waited{std::move(job), holding.gone};
 }
 
@@ -123,11 +143,13 @@ void JobGate::drain() {
     for (auto* event : holding_) event->set();
 }
 
-server::Response JobGate::accepted_response(const jobs::Accepted& accepted, jobs::Status status, const Preference& prefer) const {
-    auto response = json_response(202, json::dump(json::Object{{"job_id", accepted.id.str()},
-                                                               {"status", jobs::to_string(status)},
-                                                               {"status_url", status_url(accepted.id)},
-                                                               {"events_url", events_url(accepted.id)}}));
+server::Response JobGate::accepted_response(const jobs::Accepted& accepted, jobs::Status status,
+                                            const Preference& prefer) const {
+    auto response =
+        json_response(202, json::dump(json::Object{{"job_id", accepted.id.str()},
+                                                   {"status", jobs::to_string(status)},
+                                                   {"status_url", status_url(accepted.id)},
+                                                   {"events_url", events_url(accepted.id)}}));
     response.headers.emplace_back("Location", status_url(accepted.id));
     if (prefer.respond_async) response.headers.emplace_back("Preference-Applied", "respond-async");
     return response;
@@ -138,7 +160,9 @@ std::string JobGate::token_of(base::JobId id) const {
     return base::base64url({reinterpret_cast<const char*>(mac.data()), 24});
 }
 
-std::string JobGate::events_url(base::JobId id) const { return status_url(id) + "/events?token=" + token_of(id); }
+std::string JobGate::events_url(base::JobId id) const {
+    return status_url(id) + "/events?token=" + token_of(id);
+}
 
 bool JobGate::token_opens(std::string_view token, base::JobId id) const {
     return base::equal_constant_time(token, token_of(id));
@@ -168,10 +192,12 @@ Task<Result<std::optional<jobs::Status>>> JobGate::cancel(base::JobId id, Deadli
     auto before = co_await reader_.cancel(id, deadline);
     if (before && *before && **before == jobs::Status::running) {
         redis_.post({"PUBLISH", std::string(jobs::k_cancel_channel),
-                     std::string(reinterpret_cast<const char*>(id.uuid.bytes.data()), id.uuid.bytes.size())});
+                     std::string(reinterpret_cast<const char*>(id.uuid.bytes.data()),
+                                 id.uuid.bytes.size())});
     } else if (before && *before && !jobs::is_final(**before)) {
         redis_.post({"PUBLISH", std::string(jobs::k_done_channel),
-                     std::string(reinterpret_cast<const char*>(id.uuid.bytes.data()), id.uuid.bytes.size())});
+                     std::string(reinterpret_cast<const char*>(id.uuid.bytes.data()),
+                                 id.uuid.bytes.size())});
     }
     co_return before;
 }

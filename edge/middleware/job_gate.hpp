@@ -1,5 +1,6 @@
 #pragma once
-// What every job-backed endpoint shares: accept under an idempotency key, then hold the request open or answer 202 (design §4).
+// What every job-backed endpoint shares: accept under an idempotency key, then hold the request
+// open or answer 202 (design §4).
 
 #include "edge/middleware/exchange.hpp"
 #include "edge/middleware/job_watch.hpp"
@@ -16,29 +17,37 @@ class JobGate {
         std::chrono::seconds hold{30};      ///< how long a contract's 200 may be waited for
         std::chrono::seconds wait_max{60};  ///< upper bound of Prefer: wait
         std::chrono::seconds idle_cancel{30};
-        std::string base_path;              ///< prefix of the URLs handed out; empty: relative to the host
-        std::string token_key;              ///< for event tokens
+        std::string base_path;  ///< prefix of the URLs handed out; empty: relative to the host
+        std::string token_key;  ///< for event tokens
     };
 
-    JobGate(async::TaskGroup& tasks, domain::jobs::Acceptor& acceptor, domain::jobs::Reader& reader, JobWatch& watch,
-            redis::Client& redis, const events::Catalog& catalog, Options options);
+    JobGate(async::TaskGroup& tasks, domain::jobs::Acceptor& acceptor, domain::jobs::Reader& reader,
+            JobWatch& watch, redis::Client& redis, const events::Catalog& catalog, Options options);
 
-    /// Accepts `job`; the Idempotency-Key header's scope is (principal, method, route), its body hash is of `canonical_body`.
-    Task<Result<domain::jobs::Accepted>> accept(Exchange& exchange, domain::jobs::NewJob job, std::string_view canonical_body);
+    /// Accepts `job`; the Idempotency-Key header's scope is (principal, method, route), its body
+    /// hash is of `canonical_body`.
+    Task<Result<domain::jobs::Accepted>> accept(Exchange& exchange, domain::jobs::NewJob job,
+                                                std::string_view canonical_body);
 
-    /// Waits as the client prefers, then answers: `render` for a success, the job's own error for a failure, or 202.
-    Task<Result<server::Response>> hold(Exchange& exchange, domain::jobs::Accepted accepted, RenderResult render);
+    /// Waits as the client prefers, then answers: `render` for a success, the job's own error for a
+    /// failure, or 202.
+    Task<Result<server::Response>> hold(Exchange& exchange, domain::jobs::Accepted accepted,
+                                        RenderResult render);
 
     /// 202 + Location + Preference-Applied.
-    [[nodiscard]] server::Response accepted_response(const domain::jobs::Accepted& accepted, domain::jobs::Status status,
+    [[nodiscard]] server::Response accepted_response(const domain::jobs::Accepted& accepted,
+                                                     domain::jobs::Status status,
                                                      const Preference& prefer) const;
 
-    [[nodiscard]] std::string status_url(base::JobId id) const { return options_.base_path + "/api/jobs/" + id.str(); }
+    [[nodiscard]] std::string status_url(base::JobId id) const {
+        return options_.base_path + "/api/jobs/" + id.str();
+    }
     [[nodiscard]] std::string events_url(base::JobId id) const;
     [[nodiscard]] bool token_opens(std::string_view token, base::JobId id) const;
     [[nodiscard]] const Options& options() const noexcept { return options_; }
 
-    /// Waits for the end of an existing job: until `span` has passed, the client has gone, or this process drains.
+    /// Waits for the end of an existing job: until `span` has passed, the client has gone, or this
+    /// process drains.
     struct Waited {
         domain::jobs::View job;
         bool client_gone = false;
@@ -48,7 +57,8 @@ class JobGate {
     /// From now on nothing is held: clients get 202 and ask the next process.
     void drain();
 
-    /// Cancels a discardable job whose client has gone, unless somebody follows it within the idle time.
+    /// Cancels a discardable job whose client has gone, unless somebody follows it within the idle
+    /// time.
     void abandon(const domain::jobs::View& job);
     /// Somebody follows: remembered in Redis so that every edge knows.
     void followed(base::JobId id);
@@ -74,8 +84,9 @@ class JobGate {
 /// The error of a job that did not succeed, as the surface is to render it.
 [[nodiscard]] Error job_error(const domain::jobs::View& job);
 
-/// The principal's idempotency scope and the body's hash; nullopt without the header; `invalid` when the header is malformed.
-[[nodiscard]] Result<std::optional<domain::jobs::IdempotencyKey>> idempotency_key(const Exchange& exchange,
-                                                                                 std::string_view canonical_body);
+/// The principal's idempotency scope and the body's hash; nullopt without the header; `invalid`
+/// when the header is malformed.
+[[nodiscard]] Result<std::optional<domain::jobs::IdempotencyKey>> idempotency_key(
+    const Exchange& exchange, std::string_view canonical_body);
 
 }  // namespace millrace::edge::middleware

@@ -10,15 +10,21 @@ constexpr std::size_t k_batch_max = 512;
 constexpr auto k_read_timeout = std::chrono::seconds(2);
 }  // namespace
 
-JobWatch::JobWatch(async::TaskGroup& tasks, redis::Subscriber& subscriber, domain::jobs::Reader& reader, Options options)
-    : tasks_(tasks), subscriber_(subscriber), reader_(reader), options_(options), work_(tasks.executor()) {
-    done_token_ = subscriber_.subscribe(std::string(domain::jobs::k_done_channel), [this](std::string_view ids) {
-        base::Uuid id;
-        for (; ids.size() >= id.bytes.size(); ids.remove_prefix(id.bytes.size())) {
-            std::memcpy(id.bytes.data(), ids.data(), id.bytes.size());
-            changed(id);
-        }
-    });
+JobWatch::JobWatch(async::TaskGroup& tasks, redis::Subscriber& subscriber,
+                   domain::jobs::Reader& reader, Options options)
+    : tasks_(tasks),
+      subscriber_(subscriber),
+      reader_(reader),
+      options_(options),
+      work_(tasks.executor()) {
+    done_token_ = subscriber_.subscribe(
+        std::string(domain::jobs::k_done_channel), [this](std::string_view ids) {
+            base::Uuid id;
+            for (; ids.size() >= id.bytes.size(); ids.remove_prefix(id.bytes.size())) {
+                std::memcpy(id.bytes.data(), ids.data(), id.bytes.size());
+                changed(id);
+            }
+        });
     subscriber_.on_ready([this] {  // wake-ups may have been lost meanwhile
         std::vector<base::Uuid> all;
         for (const auto& [id, entry] : entries_) all.push_back(id);
@@ -28,7 +34,9 @@ JobWatch::JobWatch(async::TaskGroup& tasks, redis::Subscriber& subscriber, domai
     tasks_.spawn("job poll", poll());
 }
 
-JobWatch::~JobWatch() { subscriber_.unsubscribe(done_token_); }
+JobWatch::~JobWatch() {
+    subscriber_.unsubscribe(done_token_);
+}
 
 void JobWatch::changed(const base::Uuid& id) {
     const auto found = entries_.find(id);
@@ -43,7 +51,8 @@ void JobWatch::changed(const base::Uuid& id) {
 
 Task<void> JobWatch::poll() {
     for (;;) {
-        co_await async::delay(tasks_.executor(), subscriber_.connected() ? options_.poll_connected : options_.poll_away);
+        co_await async::delay(tasks_.executor(), subscriber_.connected() ? options_.poll_connected
+                                                                         : options_.poll_away);
         std::vector<base::Uuid> all;
         for (const auto& [id, entry] : entries_) all.push_back(id);
         for (const auto& id : all) changed(id);
@@ -74,12 +83,15 @@ Task<void> JobWatch::read_changed() {
     }
 }
 
-Task<Result<domain::jobs::View>> JobWatch::wait_final(base::JobId id, async::Event& wake, Deadline deadline) {
+Task<Result<domain::jobs::View>> JobWatch::wait_final(base::JobId id, async::Event& wake,
+                                                      Deadline deadline) {
     struct Entered {
         JobWatch& watch;
         base::Uuid id;
         async::Event* event;
-        Entered(JobWatch& w, base::Uuid i, async::Event* e) : watch(w), id(i), event(e) { watch.entries_[id].waiters.push_back(e); }
+        Entered(JobWatch& w, base::Uuid i, async::Event* e) : watch(w), id(i), event(e) {
+            watch.entries_[id].waiters.push_back(e);
+        }
         Entered(const Entered&) = delete;
         Entered& operator=(const Entered&) = delete;
         ~Entered() {
@@ -92,7 +104,9 @@ Task<Result<domain::jobs::View>> JobWatch::wait_final(base::JobId id, async::Eve
     work_.notify_all();
     co_await wake.wait(deadline);
     const auto& last = entries_[id.uuid].view;
-    if (!last) co_return fail(ErrorCode::unavailable, "the job's state cannot be read now", {.retry_after = std::chrono::seconds(1)});
+    if (!last)
+        co_return fail(ErrorCode::unavailable, "the job's state cannot be read now",
+                       {.retry_after = std::chrono::seconds(1)});
     co_return *last;
 }
 
@@ -111,7 +125,8 @@ void JobWatch::unfollow(base::JobId id, Token token) {
 
 void JobWatch::drop_if_unused(const base::Uuid& id) {
     const auto found = entries_.find(id);
-    if (found != entries_.end() && found->second.followers.empty() && found->second.waiters.empty()) entries_.erase(found);
+    if (found != entries_.end() && found->second.followers.empty() && found->second.waiters.empty())
+        entries_.erase(found);
 }
 
 }  // namespace millrace::edge::middleware

@@ -1,5 +1,6 @@
 #pragma once
-// Who waits for which job on this edge. Redis wakes at once; PostgreSQL says what is true, asked for all waiters in one batch.
+// Who waits for which job on this edge. Redis wakes at once; PostgreSQL says what is true, asked
+// for all waiters in one batch.
 
 #include <functional>
 #include <memory>
@@ -20,14 +21,17 @@ class JobWatch {
         std::chrono::milliseconds poll_away{200};        ///< while Redis is away
     };
 
-    JobWatch(async::TaskGroup& tasks, redis::Subscriber& subscriber, domain::jobs::Reader& reader, Options options);
+    JobWatch(async::TaskGroup& tasks, redis::Subscriber& subscriber, domain::jobs::Reader& reader,
+             Options options);
     ~JobWatch();
 
-    /// An existing job once it has ended, or as it was last seen at the deadline; `unavailable` when it could not be read at all.
-    /// `wake` is the caller's: setting it ends the wait early.
-    Task<Result<domain::jobs::View>> wait_final(base::JobId id, async::Event& wake, Deadline deadline);
+    /// An existing job once it has ended, or as it was last seen at the deadline; `unavailable`
+    /// when it could not be read at all. `wake` is the caller's: setting it ends the wait early.
+    Task<Result<domain::jobs::View>> wait_final(base::JobId id, async::Event& wake,
+                                                Deadline deadline);
 
-    /// Calls `wake` whenever the job may have changed (its end, or a poll); from the io thread; until unfollow().
+    /// Calls `wake` whenever the job may have changed (its end, or a poll); from the io thread;
+    /// until unfollow().
     using Token = std::uint64_t;
     Token follow(base::JobId id, std::function<void()> wake);
     void unfollow(base::JobId id, Token token);

@@ -10,7 +10,8 @@ namespace {
 
 bool starts_with_nocase(std::string_view text, std::string_view prefix) {
     const auto lower = [](unsigned char c) { return c >= 'A' && c <= 'Z' ? c + 32 : c; };
-    return text.size() >= prefix.size() && std::ranges::equal(text.substr(0, prefix.size()), prefix, {}, lower, lower);
+    return text.size() >= prefix.size() &&
+           std::ranges::equal(text.substr(0, prefix.size()), prefix, {}, lower, lower);
 }
 
 /// A parameter of a header value: name="quoted \"text\"" or name=token.
@@ -41,7 +42,9 @@ std::optional<std::string> parameter(std::string_view value, std::string_view na
 }
 
 std::unexpected<Error> malformed(std::string_view why) {
-    return fail(ErrorCode::invalid, "body: not a valid multipart/form-data body: " + std::string(why), {.field = "body"});
+    return fail(ErrorCode::invalid,
+                "body: not a valid multipart/form-data body: " + std::string(why),
+                {.field = "body"});
 }
 
 }  // namespace
@@ -54,7 +57,8 @@ std::optional<std::string> multipart_boundary(std::string_view content_type) {
 }
 
 // The first delimiter has no line break before it; pretending one lets a single search serve all.
-MultipartParser::MultipartParser(std::string boundary) : delimiter_("\r\n--" + std::move(boundary)), buffer_("\r\n") {}
+MultipartParser::MultipartParser(std::string boundary)
+    : delimiter_("\r\n--" + std::move(boundary)), buffer_("\r\n") {}
 
 Result<MultipartParser::Event> MultipartParser::next() {
     buffer_.erase(0, std::exchange(consumed_, 0));
@@ -64,7 +68,8 @@ Result<MultipartParser::Event> MultipartParser::next() {
             case State::preamble: {
                 const auto at = buffer_.find(delimiter_);
                 if (at == std::string::npos) {
-                    if (buffer_.size() > k_part_head_bytes_max) return malformed("it does not begin with its boundary");
+                    if (buffer_.size() > k_part_head_bytes_max)
+                        return malformed("it does not begin with its boundary");
                     return Event::more;
                 }
                 buffer_.erase(0, at + delimiter_.size());
@@ -77,14 +82,19 @@ Result<MultipartParser::Event> MultipartParser::next() {
                     state_ = State::done;
                     break;
                 }
-                if (!buffer_.starts_with("\r\n")) return malformed("a boundary is not followed by a line break");
+                if (!buffer_.starts_with("\r\n"))
+                    return malformed("a boundary is not followed by a line break");
                 buffer_.erase(0, 2);
                 if (++parts_ > k_parts_max) return malformed("too many parts");
                 state_ = State::head;
                 break;
-            case State::head: return part_head();
-            case State::body: return body();
-            case State::done: buffer_.clear(); return Event::end;
+            case State::head:
+                return part_head();
+            case State::body:
+                return body();
+            case State::done:
+                buffer_.clear();
+                return Event::end;
         }
     }
 }
@@ -92,7 +102,8 @@ Result<MultipartParser::Event> MultipartParser::next() {
 Result<MultipartParser::Event> MultipartParser::part_head() {
     const auto end = buffer_.find("\r\n\r\n");
     if (end == std::string::npos) {
-        if (buffer_.size() > k_part_head_bytes_max) return malformed("the head of a part is too long");
+        if (buffer_.size() > k_part_head_bytes_max)
+            return malformed("the head of a part is too long");
         return Event::more;
     }
     head_ = {};
@@ -109,7 +120,8 @@ Result<MultipartParser::Event> MultipartParser::part_head() {
         named = true;
     }
     if (!named) return malformed("a part has no Content-Disposition");
-    if (!base::is_valid_utf8(head_.name) || (head_.file_name && !base::is_valid_utf8(*head_.file_name))) {
+    if (!base::is_valid_utf8(head_.name) ||
+        (head_.file_name && !base::is_valid_utf8(*head_.file_name))) {
         return malformed("a name is not UTF-8");
     }
     consumed_ = end + 4;
@@ -127,7 +139,9 @@ MultipartParser::Event MultipartParser::body() {
         return Event::part_end;
     }
     // What could be the beginning of a delimiter waits for more.
-    const auto safe = at != std::string::npos ? at : buffer_.size() - std::min(buffer_.size(), delimiter_.size() - 1);
+    const auto safe = at != std::string::npos
+                          ? at
+                          : buffer_.size() - std::min(buffer_.size(), delimiter_.size() - 1);
     if (safe == 0) return Event::more;
     data_ = std::string_view(buffer_).substr(0, safe);
     consumed_ = safe;

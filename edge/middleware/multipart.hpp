@@ -11,7 +11,8 @@ namespace millrace::edge::middleware {
 
 struct PartHead {
     std::string name;
-    std::optional<std::string> file_name;  ///< as sent, any bytes that are valid UTF-8; never a path to use
+    std::optional<std::string>
+        file_name;  ///< as sent, any bytes that are valid UTF-8; never a path to use
 };
 
 /// Feed bytes as they come; events come back one at a time until `more`.
@@ -23,7 +24,8 @@ class MultipartParser {
 
     /// Appends bytes to what is not parsed yet.
     void feed(std::string_view bytes) { buffer_ += bytes; }
-    /// The next event. `data` and `head` belong to it. `invalid` when the body is not what its boundary promises.
+    /// The next event. `data` and `head` belong to it. `invalid` when the body is not what its
+    /// boundary promises.
     Result<Event> next();
     [[nodiscard]] const PartHead& head() const noexcept { return head_; }
     /// Valid until the next call of next() or feed().

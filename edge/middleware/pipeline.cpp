@@ -13,7 +13,8 @@ namespace {
 constexpr std::string_view k_cors_request_headers =
     "Authorization, Content-Type, X-API-Key, Prefer, Idempotency-Key, Last-Event-ID";
 constexpr std::string_view k_cors_response_headers =
-    "Location, Link, ETag, Retry-After, Preference-Applied, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset";
+    "Location, Link, ETag, Retry-After, Preference-Applied, X-RateLimit-Limit, "
+    "X-RateLimit-Remaining, X-RateLimit-Reset";
 
 void put(server::Response& response, std::string_view name, std::string_view value) {
     response.headers.emplace_back(name, value);
@@ -25,13 +26,15 @@ std::string_view bearer_token(const server::Request& request) {
     const auto value = request.header("authorization");
     constexpr std::string_view scheme = "bearer ";
     if (value.size() <= scheme.size()) return {};
-    const bool is_bearer = std::ranges::equal(value.substr(0, scheme.size()), scheme, {},
-                                              [](unsigned char c) { return c >= 'A' && c <= 'Z' ? c + 32 : c; });
+    const bool is_bearer =
+        std::ranges::equal(value.substr(0, scheme.size()), scheme, {},
+                           [](unsigned char c) { return c >= 'A' && c <= 'Z' ? c + 32 : c; });
     return is_bearer ? value.substr(scheme.size()) : std::string_view{};
 }
 
-Pipeline::Pipeline(std::vector<Surface> surfaces, std::vector<Endpoint> endpoints, const domain::identity::TokenIssuer& tokens,
-                   telemetry::Tracer& tracer, telemetry::Registry& metrics, PipelineOptions options)
+Pipeline::Pipeline(std::vector<Surface> surfaces, std::vector<Endpoint> endpoints,
+                   const domain::identity::TokenIssuer& tokens, telemetry::Tracer& tracer,
+                   telemetry::Registry& metrics, PipelineOptions options)
     : surfaces_(std::move(surfaces)),
       endpoints_(std::move(endpoints)),
       tokens_(tokens),
@@ -39,22 +42,26 @@ Pipeline::Pipeline(std::vector<Surface> surfaces, std::vector<Endpoint> endpoint
       options_(std::move(options)),
       seconds_(metrics.histogram("millrace_http_request_seconds", "Time to the response head", {},
                                  {0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10, 60})) {
-    for (std::size_t i = 0; i < endpoints_.size(); ++i) router_.add(endpoints_[i].method, endpoints_[i].pattern, i);
+    for (std::size_t i = 0; i < endpoints_.size(); ++i)
+        router_.add(endpoints_[i].method, endpoints_[i].pattern, i);
     for (const auto* status : {"1xx", "2xx", "3xx", "4xx", "5xx"}) {
-        by_class_.push_back(&metrics.counter("millrace_http_requests_total", "Requests answered", {{"status", status}}));
+        by_class_.push_back(&metrics.counter("millrace_http_requests_total", "Requests answered",
+                                             {{"status", status}}));
     }
 }
 
 server::BodyPlan Pipeline::plan(const server::Request& head) {
     const auto match = router_.find(head.method, head.path);
-    return match.kind == server::Match::Kind::found ? endpoints_[match.index].body : server::BodyPlan{};
+    return match.kind == server::Match::Kind::found ? endpoints_[match.index].body
+                                                    : server::BodyPlan{};
 }
 
 Task<server::Response> Pipeline::handle(server::Request& request) {
     const auto started = std::chrono::steady_clock::now();
     const auto& surface = surface_of(surfaces_, request.path);
-    auto span = tracer_.start_server(fmt::format("{} {}", server::to_string(request.method), surface.name),
-                                     request.header("traceparent"));
+    auto span =
+        tracer_.start_server(fmt::format("{} {}", server::to_string(request.method), surface.name),
+                             request.header("traceparent"));
     Exchange exchange{.request = request,
                       .surface = surface,
                       .trace = span.context(),
@@ -66,7 +73,8 @@ Task<server::Response> Pipeline::handle(server::Request& request) {
     finish_headers(&request, response, exchange.trace);
     span.set("http.response.status_code", std::int64_t{response.status});
     by_class_[static_cast<std::size_t>(std::clamp(response.status / 100, 1, 5)) - 1]->add();
-    seconds_.observe(std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count());
+    seconds_.observe(
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count());
     co_return response;
 }
 
@@ -74,14 +82,19 @@ Task<Result<server::Response>> Pipeline::dispatch(Exchange& exchange, telemetry:
     auto& request = exchange.request;
     auto match = router_.find(request.method, request.path);
     if (request.method == server::Method::options && match.kind != server::Match::Kind::found) {
-        if (match.kind == server::Match::Kind::not_found) co_return fail(ErrorCode::not_found, "there is nothing at this path");
+        if (match.kind == server::Match::Kind::not_found)
+            co_return fail(ErrorCode::not_found, "there is nothing at this path");
         co_return preflight(request, match.allow);
     }
-    if (match.kind == server::Match::Kind::not_found) co_return fail(ErrorCode::not_found, "there is nothing at this path");
+    if (match.kind == server::Match::Kind::not_found)
+        co_return fail(ErrorCode::not_found, "there is nothing at this path");
     if (match.kind == server::Match::Kind::method_not_allowed) {
-        auto response = rendered(exchange.surface,
-                                 fail(ErrorCode::invalid, fmt::format("this path allows {}", match.allow), {.reason = "METHOD_NOT_ALLOWED"}).error(),
-                                 exchange.trace);
+        auto response =
+            rendered(exchange.surface,
+                     fail(ErrorCode::invalid, fmt::format("this path allows {}", match.allow),
+                          {.reason = "METHOD_NOT_ALLOWED"})
+                         .error(),
+                     exchange.trace);
         put(response, "Allow", match.allow);
         co_return response;
     }
@@ -97,8 +110,10 @@ Result<void> Pipeline::authenticate(Exchange& exchange) const {
     const auto auth = exchange.endpoint->auth;
     if (auth == Auth::none) return {};
     const auto token = bearer_token(exchange.request);
-    if (token.empty() && auth == Auth::bearer_or_job_token && exchange.request.query_param("token")) return {};
-    if (token.empty()) return fail(ErrorCode::unauthenticated, "the access token is missing, invalid or expired");
+    if (token.empty() && auth == Auth::bearer_or_job_token && exchange.request.query_param("token"))
+        return {};
+    if (token.empty())
+        return fail(ErrorCode::unauthenticated, "the access token is missing, invalid or expired");
     TRY(auto claims, tokens_.verify(token, "access", std::chrono::system_clock::now()));
     exchange.principal = std::move(claims.principal);
     return {};
@@ -124,10 +139,13 @@ void Pipeline::finish_headers(const server::Request* request, server::Response& 
                               const telemetry::TraceContext& trace) const {
     put(response, "X-Content-Type-Options", "nosniff");
     put(response, "Referrer-Policy", "no-referrer");
-    put(response, "Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'");
+    put(response, "Content-Security-Policy",
+        "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'");
     put(response, "Cross-Origin-Resource-Policy", "same-site");
     const auto has = [&response](std::string_view name) {
-        return std::ranges::find(response.headers, name, &std::pair<std::string, std::string>::first) != response.headers.end();
+        return std::ranges::find(response.headers, name,
+                                 &std::pair<std::string, std::string>::first) !=
+               response.headers.end();
     };
     if (!has("Cache-Control")) put(response, "Cache-Control", "no-store");
     put(response, "traceparent", trace.traceparent());
@@ -140,7 +158,8 @@ void Pipeline::finish_headers(const server::Request* request, server::Response& 
     }
 }
 
-server::Response Pipeline::rendered(const Surface& surface, const Error& error, const telemetry::TraceContext& trace, int status) const {
+server::Response Pipeline::rendered(const Surface& surface, const Error& error,
+                                    const telemetry::TraceContext& trace, int status) const {
     server::Response response;
     response.status = status != 0 ? status : http_status(error, surface.invalid_status);
     auto body = surface.render(error, response.status, trace);
@@ -153,13 +172,15 @@ server::Response Pipeline::rendered(const Surface& surface, const Error& error, 
     }
     if (response.status == 401) put(response, "WWW-Authenticate", "Bearer");
     if (response.status >= 500) {
-        telemetry::log::error("a request failed", {{"surface", surface.name},
-                                                   {"status", std::int64_t{response.status}},
-                                                   {"code", base::to_string(error.code)},
-                                                   {"cause", error.log.empty() ? error.detail : error.log},
-                                                   {"source", error.source},
-                                                   {"at", fmt::format("{}:{}", error.where.file_name(), error.where.line())},
-                                                   {"trace_id", trace.trace_id_hex()}});
+        telemetry::log::error(
+            "a request failed",
+            {{"surface", surface.name},
+             {"status", std::int64_t{response.status}},
+             {"code", base::to_string(error.code)},
+             {"cause", error.log.empty() ? error.detail : error.log},
+             {"source", error.source},
+             {"at", fmt::format("{}:{}", error.where.file_name(), error.where.line())},
+             {"trace_id", trace.trace_id_hex()}});
     }
     return response;
 }

@@ -1,5 +1,6 @@
 #pragma once
-// The way of every request: trace, surface, route, CORS, credential, handler, error rendering, headers, log and metrics.
+// The way of every request: trace, surface, route, CORS, credential, handler, error rendering,
+// headers, log and metrics.
 
 #include <memory>
 #include <vector>
@@ -19,8 +20,9 @@ struct PipelineOptions {
 class Pipeline final : public server::Application {
  public:
     /// The last surface is the one for paths that no other owns.
-    Pipeline(std::vector<Surface> surfaces, std::vector<Endpoint> endpoints, const domain::identity::TokenIssuer& tokens,
-             telemetry::Tracer& tracer, telemetry::Registry& metrics, PipelineOptions options);
+    Pipeline(std::vector<Surface> surfaces, std::vector<Endpoint> endpoints,
+             const domain::identity::TokenIssuer& tokens, telemetry::Tracer& tracer,
+             telemetry::Registry& metrics, PipelineOptions options);
 
     server::BodyPlan plan(const server::Request& head) override;
     Task<server::Response> handle(server::Request& request) override;
@@ -31,10 +33,13 @@ class Pipeline final : public server::Application {
  private:
     Task<Result<server::Response>> dispatch(Exchange& exchange, telemetry::Span& span);
     Result<void> authenticate(Exchange& exchange) const;
-    [[nodiscard]] server::Response preflight(const server::Request& request, std::string_view allow) const;
+    [[nodiscard]] server::Response preflight(const server::Request& request,
+                                             std::string_view allow) const;
     [[nodiscard]] bool origin_allowed(std::string_view origin) const;
-    void finish_headers(const server::Request* request, server::Response& response, const telemetry::TraceContext& trace) const;
-    server::Response rendered(const Surface& surface, const Error& error, const telemetry::TraceContext& trace, int status = 0) const;
+    void finish_headers(const server::Request* request, server::Response& response,
+                        const telemetry::TraceContext& trace) const;
+    server::Response rendered(const Surface& surface, const Error& error,
+                              const telemetry::TraceContext& trace, int status = 0) const;
 
     std::vector<Surface> surfaces_;
     std::vector<Endpoint> endpoints_;

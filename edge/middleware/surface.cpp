@@ -9,7 +9,8 @@ const Surface& surface_of(const std::vector<Surface>& surfaces, std::string_view
     std::size_t longest = 0;
     for (const auto& surface : surfaces) {
         for (const auto& prefix : surface.prefixes) {
-            const bool below = path.starts_with(prefix) && (path.size() == prefix.size() || path[prefix.size()] == '/');
+            const bool below = path.starts_with(prefix) &&
+                               (path.size() == prefix.size() || path[prefix.size()] == '/');
             if (below && prefix.size() > longest) {
                 longest = prefix.size();
                 best = &surface;
@@ -24,17 +25,27 @@ int http_status(const Error& error, int invalid_status) {
     if (error.reason == "IDEMPOTENCY_MISMATCH") return 422;
     if (error.reason == "UNSUPPORTED_MEDIA_TYPE") return 415;
     switch (error.code) {
-        case ErrorCode::invalid: return invalid_status;
-        case ErrorCode::unauthenticated: return 401;
-        case ErrorCode::forbidden: return 403;
-        case ErrorCode::not_found: return 404;
-        case ErrorCode::conflict: return 409;
-        case ErrorCode::too_large: return 413;
-        case ErrorCode::rate_limited: return 429;
+        case ErrorCode::invalid:
+            return invalid_status;
+        case ErrorCode::unauthenticated:
+            return 401;
+        case ErrorCode::forbidden:
+            return 403;
+        case ErrorCode::not_found:
+            return 404;
+        case ErrorCode::conflict:
+            return 409;
+        case ErrorCode::too_large:
+            return 413;
+        case ErrorCode::rate_limited:
+            return 429;
         case ErrorCode::timeout:
-        case ErrorCode::unavailable: return 503;
-        case ErrorCode::cancelled: return 409;
-        case ErrorCode::internal: return 500;
+        case ErrorCode::unavailable:
+            return 503;
+        case ErrorCode::cancelled:
+            return 409;
+        case ErrorCode::internal:
+            return 500;
     }
     return 500;
 }

@@ -1,6 +1,6 @@
 #pragma once
-// A surface is one product's share of the URL space: its prefix, its error bodies, its CORS rule (design §4). Handlers return one
-// Error and never format it.
+// A surface is one product's share of the URL space: its prefix, its error bodies, its CORS rule
+// (design §4). Handlers return one Error and never format it.
 
 #include <functional>
 #include <string>
@@ -21,12 +21,14 @@ struct Rendered {
 struct Surface {
     std::string name;
     std::vector<std::string> prefixes;  ///< "/api/v1" owns "/api/v1" and everything below
-    int invalid_status = 400;  ///< what invalid input is here
-    std::function<Rendered(const Error& error, int status, const telemetry::TraceContext& trace)> render;
+    int invalid_status = 400;           ///< what invalid input is here
+    std::function<Rendered(const Error& error, int status, const telemetry::TraceContext& trace)>
+        render;
 };
 
 /// The surface with the longest matching prefix, else the last one (problem+json).
-[[nodiscard]] const Surface& surface_of(const std::vector<Surface>& surfaces, std::string_view path);
+[[nodiscard]] const Surface& surface_of(const std::vector<Surface>& surfaces,
+                                        std::string_view path);
 
 /// The status that an error code means where the surface has no rule of its own.
 [[nodiscard]] int http_status(const Error& error, int invalid_status);

@@ -18,7 +18,9 @@ constexpr std::size_t k_linger_bytes_max = 256 * 1024;
 constexpr auto k_linger_max = std::chrono::seconds(2);
 constexpr std::string_view k_continue = "HTTP/1.1 100 Continue\r\n\r\n";
 
-bool is_clean(std::string_view text) { return text.find_first_of(std::string_view("\r\n\0", 3)) == std::string_view::npos; }
+bool is_clean(std::string_view text) {
+    return text.find_first_of(std::string_view("\r\n\0", 3)) == std::string_view::npos;
+}
 
 }  // namespace
 
@@ -26,7 +28,10 @@ bool is_clean(std::string_view text) { return text.find_first_of(std::string_vie
 class Connection::Stream final : public BodyStream {
  public:
     Stream(Connection& connection, const Framing& framing, std::uint64_t bytes_max)
-        : connection_(connection), left_(framing.content_length.value_or(0)), chunked_(framing.chunked), decoder_(bytes_max) {
+        : connection_(connection),
+          left_(framing.content_length.value_or(0)),
+          chunked_(framing.chunked),
+          decoder_(bytes_max) {
         connection_.body_done_ = !chunked_ && left_ == 0;
     }
 
@@ -58,11 +63,17 @@ class Connection::Stream final : public BodyStream {
             return piece;
         }
         switch (decoder_.next(input)) {
-            case ChunkedDecoder::Event::data: return decoder_.data();
-            case ChunkedDecoder::Event::more: return std::string_view{};
-            case ChunkedDecoder::Event::end: connection_.body_done_ = true; return std::string_view{};
-            case ChunkedDecoder::Event::too_large: return fail(ErrorCode::too_large, "the request body is too large");
-            case ChunkedDecoder::Event::invalid: break;
+            case ChunkedDecoder::Event::data:
+                return decoder_.data();
+            case ChunkedDecoder::Event::more:
+                return std::string_view{};
+            case ChunkedDecoder::Event::end:
+                connection_.body_done_ = true;
+                return std::string_view{};
+            case ChunkedDecoder::Event::too_large:
+                return fail(ErrorCode::too_large, "the request body is too large");
+            case ChunkedDecoder::Event::invalid:
+                break;
         }
         return fail(ErrorCode::invalid, "the chunked body is malformed");
     }
@@ -70,7 +81,8 @@ class Connection::Stream final : public BodyStream {
     /// At least 1 KiB/s after the first 5 s.
     [[nodiscard]] std::chrono::nanoseconds slowest_allowed() const {
         const auto earned = std::chrono::seconds(5) + std::chrono::seconds(received_ / 1024 + 1);
-        return std::max<std::chrono::nanoseconds>(started_ + earned - std::chrono::steady_clock::now(), std::chrono::seconds(1));
+        return std::max<std::chrono::nanoseconds>(
+            started_ + earned - std::chrono::steady_clock::now(), std::chrono::seconds(1));
     }
 
     Connection& connection_;
@@ -81,7 +93,8 @@ class Connection::Stream final : public BodyStream {
     base::SteadyTime started_ = std::chrono::steady_clock::now();
 };
 
-Connection::Connection(Socket socket, Shared& shared) : socket_(std::move(socket)), shared_(shared) {
+Connection::Connection(Socket socket, Shared& shared)
+    : socket_(std::move(socket)), shared_(shared) {
     boost::system::error_code ec;
     socket_.non_blocking(true, ec);
     socket_.set_option(asio::ip::tcp::no_delay(true), ec);
@@ -91,7 +104,8 @@ Connection::Connection(Socket socket, Shared& shared) : socket_(std::move(socket
 
 void Connection::enter(Phase phase, std::chrono::nanoseconds limit) {
     phase_ = phase;
-    phase_ends_ = std::chrono::steady_clock::now() + std::chrono::duration_cast<std::chrono::steady_clock::duration>(limit);
+    phase_ends_ = std::chrono::steady_clock::now() +
+                  std::chrono::duration_cast<std::chrono::steady_clock::duration>(limit);
 }
 
 void Connection::tick(base::SteadyTime now) {
@@ -116,7 +130,8 @@ Task<void> Connection::run() {
     try {
         co_await serve();
     } catch (const std::exception&) {
-        // The application's own failures are answered in serve_request(); here is only a socket that ended.
+        // The application's own failures are answered in serve_request(); here is only a socket
+        // that ended.
     }
     boost::system::error_code ignored;
     socket_.close(ignored);
@@ -150,8 +165,10 @@ Task<bool> Connection::read_head() {
         const auto size = end == std::string_view::npos ? rest.size() : end + 4;
         if (size > shared_.options.header_bytes_max) {
             const auto line = rest.find("\r\n");
-            const bool long_target = line == std::string_view::npos || line > shared_.options.header_bytes_max;
-            co_return co_await refuse(nullptr, ErrorCode::too_large, "the request head is too large", long_target ? 414 : 431);
+            const bool long_target =
+                line == std::string_view::npos || line > shared_.options.header_bytes_max;
+            co_return co_await refuse(nullptr, ErrorCode::too_large,
+                                      "the request head is too large", long_target ? 414 : 431);
         }
         if (end != std::string_view::npos) {
             head_.assign(rest.substr(0, size));
@@ -162,7 +179,8 @@ Task<bool> Connection::read_head() {
         auto more = co_await read_more();
         if (!more && timed_out_ && began) {
             timed_out_ = false;
-            co_return co_await refuse(nullptr, ErrorCode::timeout, "the request head did not arrive in time", 408);
+            co_return co_await refuse(nullptr, ErrorCode::timeout,
+                                      "the request head did not arrive in time", 408);
         }
         if (!more) co_return false;
         if (!began) enter(Phase::head, shared_.options.header_timeout);
@@ -182,7 +200,8 @@ Task<Result<std::size_t>> Connection::read_more() {
     const auto before = buffer_.size();
     const auto want = phase_ == Phase::body ? k_stream_read_bytes : k_read_bytes;
     buffer_.resize(before + want);
-    const auto [ec, size] = co_await socket_.async_read_some(asio::buffer(buffer_.data() + before, want), async::use_result);
+    const auto [ec, size] = co_await socket_.async_read_some(
+        asio::buffer(buffer_.data() + before, want), async::use_result);
     buffer_.resize(before + (ec ? 0 : size));
     if (ec && timed_out_) co_return fail(ErrorCode::timeout, "the request did not arrive in time");
     if (ec) co_return fail(ErrorCode::cancelled, "the client has gone");
@@ -191,10 +210,15 @@ Task<Result<std::size_t>> Connection::read_more() {
 
 Task<bool> Connection::serve_request() {
     ++shared_.stats.requests_total;
-    const auto framing = check_head(head_, {shared_.options.header_fields_max, shared_.options.target_bytes_max});
-    if (!framing) co_return co_await refuse(nullptr, ErrorCode::invalid, framing.error().why, framing.error().status);
+    const auto framing =
+        check_head(head_, {shared_.options.header_fields_max, shared_.options.target_bytes_max});
+    if (!framing)
+        co_return co_await refuse(nullptr, ErrorCode::invalid, framing.error().why,
+                                  framing.error().status);
     Request request;
-    if (!parser_.parse(head_, *framing, request)) co_return co_await refuse(nullptr, ErrorCode::invalid, "the request head is malformed", 400);
+    if (!parser_.parse(head_, *framing, request))
+        co_return co_await refuse(nullptr, ErrorCode::invalid, "the request head is malformed",
+                                  400);
     request.remote_address = remote_;
     if (request.target == "*") {
         Response options;
@@ -204,11 +228,14 @@ Task<bool> Connection::serve_request() {
     }
     const auto plan = shared_.application.plan(request);
     if (framing->content_length.value_or(0) > plan.bytes_max) {
-        co_return co_await refuse(&request, ErrorCode::too_large, "the request body is too large", 413);
+        co_return co_await refuse(&request, ErrorCode::too_large, "the request body is too large",
+                                  413);
     }
     const bool has_body = framing->chunked || framing->content_length.value_or(0) > 0;
     body_done_ = !has_body;
-    if (has_body && framing->expects_continue && unread().empty() && !co_await write_all(k_continue, {})) co_return false;
+    if (has_body && framing->expects_continue && unread().empty() &&
+        !co_await write_all(k_continue, {}))
+        co_return false;
 
     Stream stream(*this, *framing, plan.bytes_max);
     body_.clear();
@@ -219,9 +246,12 @@ Task<bool> Connection::serve_request() {
         if (!read && read.error().code == ErrorCode::cancelled) co_return false;
         if (!read && read.error().code == ErrorCode::timeout) {
             timed_out_ = false;
-            co_return co_await refuse(&request, ErrorCode::timeout, "the request body did not arrive in time", 408);
+            co_return co_await refuse(&request, ErrorCode::timeout,
+                                      "the request body did not arrive in time", 408);
         }
-        if (!read) co_return co_await refuse(&request, read.error().code, read.error().detail, read.error().code == ErrorCode::too_large ? 413 : 400);
+        if (!read)
+            co_return co_await refuse(&request, read.error().code, read.error().detail,
+                                      read.error().code == ErrorCode::too_large ? 413 : 400);
         request.body = body_;
     }
     request.client = this;
@@ -234,8 +264,16 @@ Task<bool> Connection::serve_request() {
         thrown = e.what();
     }
     on_gone(nullptr);
-    if (timed_out_ && phase_ == Phase::body) timed_out_ = false;  // the handler has turned it into an answer
-    if (!response) response = shared_.application.render(&request, Error{.code = ErrorCode::internal, .detail = "something went wrong here", .log = thrown, .field = {}, .reason = {}}, 500);
+    if (timed_out_ && phase_ == Phase::body)
+        timed_out_ = false;  // the handler has turned it into an answer
+    if (!response)
+        response = shared_.application.render(&request,
+                                              Error{.code = ErrorCode::internal,
+                                                    .detail = "something went wrong here",
+                                                    .log = thrown,
+                                                    .field = {},
+                                                    .reason = {}},
+                                              500);
     co_return co_await answer(&request, std::move(*response), framing->keep_alive && !peer_closed_);
 }
 
@@ -246,25 +284,34 @@ Task<Result<void>> Connection::read_body(const Framing& framing, const BodyPlan&
         CO_TRY(const auto piece, co_await stream.read());
         if (piece.empty()) co_return Result<void>{};
         body_ += piece;
-        if (deadline.passed()) co_return fail(ErrorCode::timeout, "the request body did not arrive in time");
+        if (deadline.passed())
+            co_return fail(ErrorCode::timeout, "the request body did not arrive in time");
     }
 }
 
-Task<bool> Connection::refuse(const Request* request, ErrorCode code, std::string_view why, int status) {
+Task<bool> Connection::refuse(const Request* request, ErrorCode code, std::string_view why,
+                              int status) {
     ++shared_.stats.refused_total;
     body_done_ = false;  // never to be reused
-    auto response = shared_.application.render(request, Error{.code = code, .detail = std::string(why), .log = {}, .field = {}, .reason = {}}, status);
+    auto response = shared_.application.render(
+        request,
+        Error{.code = code, .detail = std::string(why), .log = {}, .field = {}, .reason = {}},
+        status);
     co_await answer(request, std::move(response), false);
     co_return false;
 }
 
-std::string& Connection::response_head(const Response& response, bool keep_alive, bool with_length) {
+std::string& Connection::response_head(const Response& response, bool keep_alive,
+                                       bool with_length) {
     out_.clear();
     auto to = std::back_inserter(out_);
-    fmt::format_to(to, "HTTP/1.1 {} {}\r\nDate: {}\r\n", response.status, reason_phrase(response.status), shared_.date);
+    fmt::format_to(to, "HTTP/1.1 {} {}\r\nDate: {}\r\n", response.status,
+                   reason_phrase(response.status), shared_.date);
     const bool bodyless = response.status == 204 || response.status == 304;
-    if (with_length && !bodyless) fmt::format_to(to, "Content-Length: {}\r\n", response.body.size());
-    if (!bodyless && (!response.body.empty() || response.feed)) fmt::format_to(to, "Content-Type: {}\r\n", response.content_type);
+    if (with_length && !bodyless)
+        fmt::format_to(to, "Content-Length: {}\r\n", response.body.size());
+    if (!bodyless && (!response.body.empty() || response.feed))
+        fmt::format_to(to, "Content-Type: {}\r\n", response.content_type);
     for (const auto& [name, value] : response.headers) {
         check(is_clean(name) && is_clean(value), "a response header holds no line break");
         out_.append(name).append(": ").append(value).append("\r\n");
@@ -281,7 +328,8 @@ Task<bool> Connection::answer(const Request* request, Response response, bool ke
     const bool bodyless = head_only || response.status == 204 || response.status == 304;
     response_head(response, keep_alive && !streams, !streams);
     enter(Phase::writing, shared_.options.send_timeout);
-    if (!co_await write_all(out_, bodyless ? std::string_view{} : std::string_view(response.body))) co_return false;
+    if (!co_await write_all(out_, bodyless ? std::string_view{} : std::string_view(response.body)))
+        co_return false;
     if (streams) {
         enter(Phase::closing, std::chrono::hours(24 * 365));
         shared_.adopt_events(std::move(socket_), std::move(response.feed));
@@ -294,11 +342,13 @@ Task<bool> Connection::answer(const Request* request, Response response, bool ke
 /// Head and body in one call where the socket takes them, which it nearly always does.
 Task<bool> Connection::write_all(std::string_view head, std::string_view body) {
     while (!head.empty() || !body.empty()) {
-        const std::array<asio::const_buffer, 2> buffers = {asio::buffer(head.data(), head.size()), asio::buffer(body.data(), body.size())};
+        const std::array<asio::const_buffer, 2> buffers = {asio::buffer(head.data(), head.size()),
+                                                           asio::buffer(body.data(), body.size())};
         boost::system::error_code ec;
         auto written = socket_.write_some(buffers, ec);
         if (ec == asio::error::would_block) {
-            const auto [failed] = co_await socket_.async_wait(Socket::wait_write, async::use_result);
+            const auto [failed] =
+                co_await socket_.async_wait(Socket::wait_write, async::use_result);
             if (failed) co_return false;
             continue;
         }
@@ -310,7 +360,8 @@ Task<bool> Connection::write_all(std::string_view head, std::string_view body) {
     co_return true;
 }
 
-/// Lets the client read the answer before the connection goes: a close with unread bytes would reset it.
+/// Lets the client read the answer before the connection goes: a close with unread bytes would
+/// reset it.
 Task<void> Connection::linger() {
     boost::system::error_code ec;
     socket_.shutdown(Socket::shutdown_send, ec);
@@ -319,7 +370,8 @@ Task<void> Connection::linger() {
     std::size_t drained = 0;
     buffer_.resize(k_read_bytes);
     while (drained < k_linger_bytes_max && !timed_out_) {
-        const auto [failed, size] = co_await socket_.async_read_some(asio::buffer(buffer_), async::use_result);
+        const auto [failed, size] =
+            co_await socket_.async_read_some(asio::buffer(buffer_), async::use_result);
         if (failed) break;
         drained += size;
     }
@@ -330,19 +382,23 @@ void Connection::on_gone(std::function<void()> callback) {
     if (gone_) watch_peer();
 }
 
-/// A client that closes its side while it waits has gone: no client that we serve half-closes and still listens.
+/// A client that closes its side while it waits has gone: no client that we serve half-closes and
+/// still listens.
 void Connection::watch_peer() {
     if (std::exchange(watching_, true)) return;
-    socket_.async_wait(Socket::wait_read, [self = shared_from_this()](const boost::system::error_code& ec) {
-        self->watching_ = false;
-        if (ec || !self->gone_) return;
-        char byte = 0;
-        const auto got = ::recv(self->socket_.native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-        if (got > 0) return;  // a pipelined request: nothing more can be learnt
-        if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) return self->watch_peer();
-        self->peer_closed_ = true;
-        if (auto gone = std::exchange(self->gone_, nullptr)) gone();
-    });
+    socket_.async_wait(
+        Socket::wait_read, [self = shared_from_this()](const boost::system::error_code& ec) {
+            self->watching_ = false;
+            if (ec || !self->gone_) return;
+            char byte = 0;
+            const auto got =
+                ::recv(self->socket_.native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+            if (got > 0) return;  // a pipelined request: nothing more can be learnt
+            if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
+                return self->watch_peer();
+            self->peer_closed_ = true;
+            if (auto gone = std::exchange(self->gone_, nullptr)) gone();
+        });
 }
 
 }  // namespace millrace::edge::server

@@ -17,10 +17,12 @@ struct Shared {
     ServerStats stats;
     std::string date;  ///< of the Date header, renewed every second
     bool draining = false;
-    std::function<bool(Socket, std::unique_ptr<EventFeed>)> adopt_events;  ///< false: too many streams
+    std::function<bool(Socket, std::unique_ptr<EventFeed>)>
+        adopt_events;  ///< false: too many streams
 };
 
-class Connection final : public Request::ClientWatch, public std::enable_shared_from_this<Connection> {
+class Connection final : public Request::ClientWatch,
+                         public std::enable_shared_from_this<Connection> {
  public:
     Connection(Socket socket, Shared& shared);
 
@@ -50,16 +52,18 @@ class Connection final : public Request::ClientWatch, public std::enable_shared_
     void enter(Phase phase, std::chrono::nanoseconds limit);
     void watch_peer();
     std::string& response_head(const Response& response, bool keep_alive, bool with_length);
-    [[nodiscard]] std::string_view unread() const { return std::string_view(buffer_).substr(consumed_); }
+    [[nodiscard]] std::string_view unread() const {
+        return std::string_view(buffer_).substr(consumed_);
+    }
 
     Socket socket_;
     Shared& shared_;
     HeadParser parser_;
-    std::string buffer_;         ///< bytes read; the first consumed_ are done with
+    std::string buffer_;  ///< bytes read; the first consumed_ are done with
     std::size_t consumed_ = 0;
-    std::string head_;           ///< the current request's head
-    std::string body_;           ///< its body, when it is buffered
-    std::string out_;            ///< the current response's head
+    std::string head_;  ///< the current request's head
+    std::string body_;  ///< its body, when it is buffered
+    std::string out_;   ///< the current response's head
     std::string remote_;
     Phase phase_ = Phase::idle;
     base::SteadyTime phase_ends_ = base::SteadyTime::max();

@@ -17,7 +17,8 @@ const std::shared_ptr<const std::string>& heartbeat_frame() {
 }
 }  // namespace
 
-EventConnection::EventConnection(Socket socket, std::unique_ptr<EventFeed> feed, const Limits& limits, OnEnd on_end)
+EventConnection::EventConnection(Socket socket, std::unique_ptr<EventFeed> feed,
+                                 const Limits& limits, OnEnd on_end)
     : socket_(std::move(socket)),
       feed_(std::move(feed)),
       limits_(limits),
@@ -29,17 +30,19 @@ void EventConnection::start() {
     feed_->start(*this);
 }
 
-/// A client of an event stream has nothing more to say: whatever becomes readable is its end, or to be ignored.
+/// A client of an event stream has nothing more to say: whatever becomes readable is its end, or to
+/// be ignored.
 void EventConnection::watch_peer() {
-    socket_.async_wait(Socket::wait_read, [self = shared_from_this()](const boost::system::error_code& ec) {
-        if (ec || self->ended_) return;
-        std::array<char, 512> ignored;
-        boost::system::error_code failed;
-        const auto size = self->socket_.read_some(boost::asio::buffer(ignored), failed);
-        const bool again = failed == boost::asio::error::would_block;
-        if ((failed && !again) || (!failed && size == 0)) return self->end();
-        self->watch_peer();
-    });
+    socket_.async_wait(
+        Socket::wait_read, [self = shared_from_this()](const boost::system::error_code& ec) {
+            if (ec || self->ended_) return;
+            std::array<char, 512> ignored;
+            boost::system::error_code failed;
+            const auto size = self->socket_.read_some(boost::asio::buffer(ignored), failed);
+            const bool again = failed == boost::asio::error::would_block;
+            if ((failed && !again) || (!failed && size == 0)) return self->end();
+            self->watch_peer();
+        });
 }
 
 void EventConnection::send(std::shared_ptr<const std::string> frames) {
@@ -67,7 +70,8 @@ void EventConnection::write() {
         auto written = socket_.write_some(buffers, ec);
         if (ec == boost::asio::error::would_block) {
             waiting_ = true;
-            socket_.async_wait(Socket::wait_write, [self = shared_from_this()](const boost::system::error_code& failed) {
+            socket_.async_wait(Socket::wait_write, [self = shared_from_this()](
+                                                       const boost::system::error_code& failed) {
                 self->waiting_ = false;
                 if (!failed) self->write();
             });
@@ -78,7 +82,8 @@ void EventConnection::write() {
         queued_ -= written;
         written += sent_;
         std::size_t done = 0;
-        while (done < queue_.size() && written >= queue_[done]->size()) written -= queue_[done++]->size();
+        while (done < queue_.size() && written >= queue_[done]->size())
+            written -= queue_[done++]->size();
         queue_.erase(queue_.begin(), queue_.begin() + static_cast<std::ptrdiff_t>(done));
         sent_ = written;
     }
@@ -98,7 +103,9 @@ void EventConnection::drain(std::chrono::milliseconds retry) {
     finish();
 }
 
-void EventConnection::cut() { end(); }
+void EventConnection::cut() {
+    end();
+}
 
 void EventConnection::end() {
     if (std::exchange(ended_, true)) return;

@@ -1,6 +1,7 @@
 #pragma once
-// One open event stream: no coroutine, no read buffer, a queue of shared frames. Close-delimited: the frames are shared between
-// clients byte for byte, and the end of the stream is an event of its own.
+// One open event stream: no coroutine, no read buffer, a queue of shared frames. Close-delimited:
+// the frames are shared between clients byte for byte, and the end of the stream is an event of its
+// own.
 
 #include <boost/asio/basic_stream_socket.hpp>
 #include <boost/asio/ip/tcp.hpp>
@@ -13,7 +14,8 @@ namespace millrace::edge::server {
 
 using Socket = boost::asio::basic_stream_socket<boost::asio::ip::tcp, Executor>;
 
-class EventConnection final : public EventSink, public std::enable_shared_from_this<EventConnection> {
+class EventConnection final : public EventSink,
+                              public std::enable_shared_from_this<EventConnection> {
  public:
     struct Limits {
         std::size_t queue_bytes_max;
@@ -22,7 +24,8 @@ class EventConnection final : public EventSink, public std::enable_shared_from_t
     };
     using OnEnd = std::function<void(const std::shared_ptr<EventConnection>&)>;
 
-    EventConnection(Socket socket, std::unique_ptr<EventFeed> feed, const Limits& limits, OnEnd on_end);
+    EventConnection(Socket socket, std::unique_ptr<EventFeed> feed, const Limits& limits,
+                    OnEnd on_end);
 
     void start();
     void send(std::shared_ptr<const std::string> frames) override;

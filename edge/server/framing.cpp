@@ -9,11 +9,19 @@ namespace {
 
 constexpr std::string_view k_token_extra = "!#$%&'*+-.^_`|~";
 
-bool is_alnum(char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
-bool is_hex(char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F'); }
-char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; }
+bool is_alnum(char c) {
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+bool is_hex(char c) {
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
+}
+char lower(char c) {
+    return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
+}
 
-bool equals(std::string_view a, std::string_view b) { return std::ranges::equal(a, b, {}, lower, lower); }
+bool equals(std::string_view a, std::string_view b) {
+    return std::ranges::equal(a, b, {}, lower, lower);
+}
 
 std::string_view trim(std::string_view text) {
     const auto first = text.find_first_not_of(" \t");
@@ -21,21 +29,29 @@ std::string_view trim(std::string_view text) {
     return text.substr(first, text.find_last_not_of(" \t") - first + 1);
 }
 
-std::unexpected<Violation> refuse(std::string_view why, int status = 400) { return std::unexpected(Violation{status, why}); }
-
-/// Field values: visible characters, spaces, tabs, and bytes above 0x7F; no control character, so no lone CR, LF or NUL.
-bool is_field_value(std::string_view text) {
-    return std::ranges::all_of(text, [](unsigned char c) { return c == '\t' || (c >= 0x20 && c != 0x7F); });
+std::unexpected<Violation> refuse(std::string_view why, int status = 400) {
+    return std::unexpected(Violation{status, why});
 }
 
-bool is_target_char(unsigned char c) { return c > 0x20 && c < 0x7F && c != '"' && c != '<' && c != '>' && c != '\\' && c != '^' && c != '`' && c != '{' && c != '|' && c != '}' && c != '#'; }
+/// Field values: visible characters, spaces, tabs, and bytes above 0x7F; no control character, so
+/// no lone CR, LF or NUL.
+bool is_field_value(std::string_view text) {
+    return std::ranges::all_of(
+        text, [](unsigned char c) { return c == '\t' || (c >= 0x20 && c != 0x7F); });
+}
+
+bool is_target_char(unsigned char c) {
+    return c > 0x20 && c < 0x7F && c != '"' && c != '<' && c != '>' && c != '\\' && c != '^' &&
+           c != '`' && c != '{' && c != '|' && c != '}' && c != '#';
+}
 
 /// Names that a lenient hop would read as a framing field.
 bool imitates_framing(std::string_view name) {
     std::string plain;
     for (const char c : name) plain += c == '_' ? '-' : lower(c);
     return plain != std::string_view(name) && name.find('_') != std::string_view::npos &&
-           (plain == "content-length" || plain == "transfer-encoding" || plain == "host" || plain == "connection");
+           (plain == "content-length" || plain == "transfer-encoding" || plain == "host" ||
+            plain == "connection");
 }
 
 /// Splits one line off; nullopt when it is not ended by CRLF.
@@ -52,11 +68,14 @@ struct Fields {
     std::string connection;
 };
 
-std::expected<void, Violation> check_target(std::string_view target, std::string_view method, std::size_t bytes_max) {
+std::expected<void, Violation> check_target(std::string_view target, std::string_view method,
+                                            std::size_t bytes_max) {
     if (target.size() > bytes_max) return refuse("the request target is too long", 414);
-    if (!std::ranges::all_of(target, is_target_char)) return refuse("the request target holds a character that it must not");
+    if (!std::ranges::all_of(target, is_target_char))
+        return refuse("the request target holds a character that it must not");
     for (std::size_t i = 0; i < target.size(); ++i) {
-        if (target[i] == '%' && (i + 2 >= target.size() || !is_hex(target[i + 1]) || !is_hex(target[i + 2]))) {
+        if (target[i] == '%' &&
+            (i + 2 >= target.size() || !is_hex(target[i + 1]) || !is_hex(target[i + 2]))) {
             return refuse("the request target holds a broken percent-encoding");
         }
     }
@@ -71,7 +90,8 @@ std::expected<void, Violation> check_target(std::string_view target, std::string
     return refuse("the request target is neither a path nor an absolute URL");
 }
 
-std::expected<Framing, Violation> check_request_line(std::string_view line, const HeadLimits& limits) {
+std::expected<Framing, Violation> check_request_line(std::string_view line,
+                                                     const HeadLimits& limits) {
     Framing out;
     const auto first = line.find(' ');
     const auto last = line.rfind(' ');
@@ -82,15 +102,18 @@ std::expected<Framing, Violation> check_request_line(std::string_view line, cons
     out.target = line.substr(first + 1, last - first - 1);
     const auto version = line.substr(last + 1);
     if (!is_token(out.method)) return refuse("the method is not a token");
-    if (version.size() != 8 || !version.starts_with("HTTP/") || version[6] != '.' || version[5] < '0' || version[5] > '9' ||
-        version[7] < '0' || version[7] > '9') {
+    if (version.size() != 8 || !version.starts_with("HTTP/") || version[6] != '.' ||
+        version[5] < '0' || version[5] > '9' || version[7] < '0' || version[7] > '9') {
         return refuse("the version is not HTTP/x.y");
     }
     if (version[5] != '1') return refuse("only HTTP/1.1 and HTTP/1.0 are spoken here", 505);
     out.http_1_0 = version[7] == '0';
-    static constexpr std::array<std::string_view, 7> known = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"};
-    if (std::ranges::find(known, out.method) == known.end()) return refuse("this method is not known here", 501);
-    if (auto good = check_target(out.target, out.method, limits.target_bytes_max); !good) return std::unexpected(good.error());
+    static constexpr std::array<std::string_view, 7> known = {"GET",   "HEAD",   "POST",   "PUT",
+                                                              "PATCH", "DELETE", "OPTIONS"};
+    if (std::ranges::find(known, out.method) == known.end())
+        return refuse("this method is not known here", 501);
+    if (auto good = check_target(out.target, out.method, limits.target_bytes_max); !good)
+        return std::unexpected(good.error());
     return out;
 }
 
@@ -108,7 +131,8 @@ std::expected<Fields, Violation> check_fields(std::string_view rest, const HeadL
         const auto name = line->substr(0, colon);
         const auto value = trim(line->substr(colon + 1));
         if (!is_token(name)) return refuse("a header name is not a token");
-        if (!is_field_value(line->substr(colon + 1))) return refuse("a header value holds a control character");
+        if (!is_field_value(line->substr(colon + 1)))
+            return refuse("a header value holds a control character");
         if (imitates_framing(name)) return refuse("a header name imitates a framing field");
         const auto once = [&](std::optional<std::string_view>& into) {
             const bool first = !into;
@@ -116,8 +140,10 @@ std::expected<Fields, Violation> check_fields(std::string_view rest, const HeadL
             return first;
         };
         if (equals(name, "host") && !once(out.host)) return refuse("Host is given twice");
-        if (equals(name, "content-length") && !once(out.content_length)) return refuse("Content-Length is given twice");
-        if (equals(name, "transfer-encoding") && !once(out.transfer_encoding)) return refuse("Transfer-Encoding is given twice");
+        if (equals(name, "content-length") && !once(out.content_length))
+            return refuse("Content-Length is given twice");
+        if (equals(name, "transfer-encoding") && !once(out.transfer_encoding))
+            return refuse("Transfer-Encoding is given twice");
         if (equals(name, "expect") && !once(out.expect)) return refuse("Expect is given twice");
         if (equals(name, "connection")) out.connection += std::string(value) + ",";
     }
@@ -126,16 +152,20 @@ std::expected<Fields, Violation> check_fields(std::string_view rest, const HeadL
 std::expected<void, Violation> check_body(const Fields& fields, Framing& out) {
     if (fields.transfer_encoding) {
         if (out.http_1_0) return refuse("Transfer-Encoding does not exist in HTTP/1.0");
-        if (fields.content_length) return refuse("Transfer-Encoding and Content-Length exclude each other");
-        if (!equals(*fields.transfer_encoding, "chunked")) return refuse("only the transfer coding chunked is known here", 501);
-        if (out.method == "GET" || out.method == "HEAD" || out.method == "DELETE" || out.method == "OPTIONS") {
+        if (fields.content_length)
+            return refuse("Transfer-Encoding and Content-Length exclude each other");
+        if (!equals(*fields.transfer_encoding, "chunked"))
+            return refuse("only the transfer coding chunked is known here", 501);
+        if (out.method == "GET" || out.method == "HEAD" || out.method == "DELETE" ||
+            out.method == "OPTIONS") {
             return refuse("this method carries no chunked body");
         }
         out.chunked = true;
     }
     if (fields.content_length) {
         const auto text = *fields.content_length;
-        if (text.empty() || text.size() > 19 || !std::ranges::all_of(text, [](char c) { return c >= '0' && c <= '9'; })) {
+        if (text.empty() || text.size() > 19 ||
+            !std::ranges::all_of(text, [](char c) { return c >= '0' && c <= '9'; })) {
             return refuse("Content-Length is not a number");
         }
         std::uint64_t value = 0;
@@ -148,8 +178,9 @@ std::expected<void, Violation> check_body(const Fields& fields, Framing& out) {
 }  // namespace
 
 bool is_token(std::string_view text) noexcept {
-    return !text.empty() &&
-           std::ranges::all_of(text, [](char c) { return is_alnum(c) || k_token_extra.find(c) != std::string_view::npos; });
+    return !text.empty() && std::ranges::all_of(text, [](char c) {
+        return is_alnum(c) || k_token_extra.find(c) != std::string_view::npos;
+    });
 }
 
 bool is_host(std::string_view text) noexcept {
@@ -159,25 +190,30 @@ bool is_host(std::string_view text) noexcept {
         const auto close = text.find(']');
         if (close == std::string_view::npos || close < 3) return false;
         const auto inside = text.substr(1, close - 1);
-        if (!std::ranges::all_of(inside, [](char c) { return is_hex(c) || c == ':' || c == '.'; })) return false;
+        if (!std::ranges::all_of(inside, [](char c) { return is_hex(c) || c == ':' || c == '.'; }))
+            return false;
         port = text.substr(close + 1);
         if (!port.empty() && port.front() != ':') return false;
     } else {
         const auto colon = text.find(':');
         const auto name = text.substr(0, colon);
         constexpr std::string_view extra = "-._~%!$&'()*+,;=";
-        if (name.empty() || !std::ranges::all_of(name, [&](char c) { return is_alnum(c) || extra.find(c) != std::string_view::npos; })) {
+        if (name.empty() || !std::ranges::all_of(name, [&](char c) {
+                return is_alnum(c) || extra.find(c) != std::string_view::npos;
+            })) {
             return false;
         }
         port = colon == std::string_view::npos ? std::string_view{} : text.substr(colon);
     }
     if (port.empty()) return true;
     port.remove_prefix(1);
-    return port.size() <= 5 && std::ranges::all_of(port, [](char c) { return c >= '0' && c <= '9'; });
+    return port.size() <= 5 &&
+           std::ranges::all_of(port, [](char c) { return c >= '0' && c <= '9'; });
 }
 
 std::expected<Framing, Violation> check_head(std::string_view head, const HeadLimits& limits) {
-    // Lone CR, lone LF and NUL: the lines below are cut at CRLF, and what is left of them must be clean.
+    // Lone CR, lone LF and NUL: the lines below are cut at CRLF, and what is left of them must be
+    // clean.
     const auto request_line = take_line(head);
     if (!request_line) return refuse("the request line is not ended by CRLF");
     auto out = check_request_line(*request_line, limits);
@@ -187,10 +223,12 @@ std::expected<Framing, Violation> check_head(std::string_view head, const HeadLi
 
     if (!out->http_1_0 && !fields->host) return refuse("Host is missing");
     const bool absolute = !out->target.starts_with('/') && out->target != "*";
-    if (fields->host && !is_host(*fields->host) && !(absolute && fields->host->empty())) return refuse("Host is not a valid host");
+    if (fields->host && !is_host(*fields->host) && !(absolute && fields->host->empty()))
+        return refuse("Host is not a valid host");
     if (auto good = check_body(*fields, *out); !good) return std::unexpected(good.error());
     if (fields->expect) {
-        if (!equals(*fields->expect, "100-continue")) return refuse("only the expectation 100-continue is known here", 417);
+        if (!equals(*fields->expect, "100-continue"))
+            return refuse("only the expectation 100-continue is known here", 417);
         out->expects_continue = !out->http_1_0;
     }
     bool close = false, keep = false;
@@ -226,8 +264,10 @@ ChunkedDecoder::Event ChunkedDecoder::next(std::string_view& input) {
             }
             case State::bytes_end:
             case State::last:
-                if (input.size() < 2) return input.empty() || input[0] == '\r' ? Event::more : Event::invalid;
-                if (!input.starts_with("\r\n")) return Event::invalid;  // in State::last: a trailer, refused
+                if (input.size() < 2)
+                    return input.empty() || input[0] == '\r' ? Event::more : Event::invalid;
+                if (!input.starts_with("\r\n"))
+                    return Event::invalid;  // in State::last: a trailer, refused
                 input.remove_prefix(2);
                 if (state_ == State::last) {
                     state_ = State::done;
@@ -235,7 +275,8 @@ ChunkedDecoder::Event ChunkedDecoder::next(std::string_view& input) {
                 }
                 state_ = State::size_line;
                 break;
-            case State::done: return Event::end;
+            case State::done:
+                return Event::end;
         }
     }
 }
@@ -243,20 +284,26 @@ ChunkedDecoder::Event ChunkedDecoder::next(std::string_view& input) {
 /// chunk-size [ ";" extension ] CRLF. Returns data when the line was taken.
 ChunkedDecoder::Event ChunkedDecoder::size_line(std::string_view& input) {
     const auto end = input.find('\n');
-    if (end == std::string_view::npos) return input.size() > k_line_bytes_max ? Event::invalid : Event::more;
+    if (end == std::string_view::npos)
+        return input.size() > k_line_bytes_max ? Event::invalid : Event::more;
     if (end == 0 || end > k_line_bytes_max || input[end - 1] != '\r') return Event::invalid;
     auto line = input.substr(0, end - 1);
-    const auto digits = static_cast<std::size_t>(std::ranges::find_if_not(line, is_hex) - line.begin());
+    const auto digits =
+        static_cast<std::size_t>(std::ranges::find_if_not(line, is_hex) - line.begin());
     if (digits == 0 || digits > 16) return Event::invalid;
     std::uint64_t size = 0;
     for (const char c : line.substr(0, digits)) {
         size = size << 4 | static_cast<std::uint64_t>(c <= '9' ? c - '0' : lower(c) - 'a' + 10);
     }
     const auto extension = line.substr(digits);
-    // Extensions are allowed by the grammar and used by nobody but attackers: only the plain ";name=token" form passes.
-    const bool plain = extension.empty() || (extension.front() == ';' && std::ranges::all_of(extension.substr(1), [](char c) {
-                                                 return is_alnum(c) || c == '=' || c == ';' || k_token_extra.find(c) != std::string_view::npos;
-                                             }));
+    // Extensions are allowed by the grammar and used by nobody but attackers: only the plain
+    // ";name=token" form passes.
+    const bool plain =
+        extension.empty() ||
+        (extension.front() == ';' && std::ranges::all_of(extension.substr(1), [](char c) {
+             return is_alnum(c) || c == '=' || c == ';' ||
+                    k_token_extra.find(c) != std::string_view::npos;
+         }));
     if (!plain || ++chunks_ > k_chunks_max) return Event::invalid;
     if (size > left_max_) return Event::too_large;
     left_max_ -= size;

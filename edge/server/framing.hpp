@@ -1,6 +1,7 @@
 #pragma once
-// The framing guard: what a request head must be before anything else looks at it (RFC 9112; the rules of request smuggling).
-// It runs over the raw bytes, in front of Beast, whose 1.81 release has known framing holes.
+// The framing guard: what a request head must be before anything else looks at it (RFC 9112; the
+// rules of request smuggling). It runs over the raw bytes, in front of Beast, whose 1.81 release
+// has known framing holes.
 
 #include <cstdint>
 #include <expected>
@@ -32,11 +33,13 @@ struct HeadLimits {
 };
 
 /// `head` ends with the empty line, "\r\n\r\n" included.
-[[nodiscard]] std::expected<Framing, Violation> check_head(std::string_view head, const HeadLimits& limits);
+[[nodiscard]] std::expected<Framing, Violation> check_head(std::string_view head,
+                                                           const HeadLimits& limits);
 
 /// RFC 9110 §5.6.2.
 [[nodiscard]] bool is_token(std::string_view text) noexcept;
-/// Host header or authority: a reg-name, IPv4 or bracketed IPv6 with an optional port; no user information.
+/// Host header or authority: a reg-name, IPv4 or bracketed IPv6 with an optional port; no user
+/// information.
 [[nodiscard]] bool is_host(std::string_view text) noexcept;
 
 /// Strict chunked decoder: no trailers, short chunk lines, everything counted.
@@ -45,7 +48,8 @@ class ChunkedDecoder {
     explicit ChunkedDecoder(std::uint64_t body_bytes_max) : left_max_(body_bytes_max) {}
 
     enum class Event : std::uint8_t { more, data, end, too_large, invalid };
-    /// Consumes bytes from the front of `input`. `data`: the bytes of data() belong to the body (a view into input).
+    /// Consumes bytes from the front of `input`. `data`: the bytes of data() belong to the body (a
+    /// view into input).
     Event next(std::string_view& input);
     [[nodiscard]] std::string_view data() const noexcept { return data_; }
 

@@ -18,21 +18,31 @@ HeadParser::~HeadParser() = default;
 
 namespace {
 
-std::string_view view(boost::beast::string_view text) { return {text.data(), text.size()}; }
+std::string_view view(boost::beast::string_view text) {
+    return {text.data(), text.size()};
+}
 
 Method method_of(http::verb verb) {
     switch (verb) {
-        case http::verb::head: return Method::head;
-        case http::verb::post: return Method::post;
-        case http::verb::put: return Method::put;
-        case http::verb::patch: return Method::patch;
-        case http::verb::delete_: return Method::del;
-        case http::verb::options: return Method::options;
-        default: return Method::get;
+        case http::verb::head:
+            return Method::head;
+        case http::verb::post:
+            return Method::post;
+        case http::verb::put:
+            return Method::put;
+        case http::verb::patch:
+            return Method::patch;
+        case http::verb::delete_:
+            return Method::del;
+        case http::verb::options:
+            return Method::options;
+        default:
+            return Method::get;
     }
 }
 
-/// RFC 9112 §3.2.2: the authority of an absolute target replaces Host; what remains is an origin-form.
+/// RFC 9112 §3.2.2: the authority of an absolute target replaces Host; what remains is an
+/// origin-form.
 std::string_view origin_form(std::string_view target) {
     if (target.starts_with('/') || target == "*") return target;
     const auto authority = target.find("//") + 2;
@@ -50,17 +60,22 @@ bool HeadParser::parse(std::string_view head, const Framing& framing, Request& r
     parser.put(boost::asio::buffer(head.data(), head.size()), ec);
     if (ec || !parser.is_header_done()) return false;
     const auto& message = parser.get();
-    if (view(message.method_string()) != framing.method || view(message.target()) != framing.target) return false;
+    if (view(message.method_string()) != framing.method || view(message.target()) != framing.target)
+        return false;
     request.method = method_of(message.method());
     request.target = origin_form(view(message.target()));
     const auto question = request.target.find('?');
     request.path = request.target.substr(0, question);
-    request.query = question == std::string_view::npos ? std::string_view{} : request.target.substr(question + 1);
+    request.query = question == std::string_view::npos ? std::string_view{}
+                                                       : request.target.substr(question + 1);
     request.headers.clear();
-    for (const auto& field : message) request.headers.emplace_back(view(field.name_string()), view(field.value()));
+    for (const auto& field : message)
+        request.headers.emplace_back(view(field.name_string()), view(field.value()));
     return true;
 }
 
-std::string_view reason_phrase(int status) { return view(http::obsolete_reason(static_cast<http::status>(status))); }
+std::string_view reason_phrase(int status) {
+    return view(http::obsolete_reason(static_cast<http::status>(status)));
+}
 
 }  // namespace millrace::edge::server

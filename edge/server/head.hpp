@@ -16,8 +16,8 @@ class HeadParser {
     HeadParser(const HeadParser&) = delete;
     HeadParser& operator=(const HeadParser&) = delete;
 
-    /// Fills method, target, path, query and headers of `request` with views that live until the next call. False when Beast
-    /// disagrees with the guard: the head is refused then.
+    /// Fills method, target, path, query and headers of `request` with views that live until the
+    /// next call. False when Beast disagrees with the guard: the head is refused then.
     bool parse(std::string_view head, const Framing& framing, Request& request);
 
  private:

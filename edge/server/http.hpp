@@ -1,9 +1,10 @@
 #pragma once
-// The HTTP port: what a request, a response and an event stream are to the rest of the edge. No Beast here.
+// The HTTP port: what a request, a response and an event stream are to the rest of the edge. No
+// Beast here.
 
 #include <any>
-#include <functional>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -23,8 +24,8 @@ enum class Method : std::uint8_t { get, head, post, put, patch, del, options };
 class BodyStream {
  public:
     virtual ~BodyStream() = default;
-    /// Next bytes (valid until the next call); empty at the end. `too_large`, `timeout` (too slow), `cancelled` (client gone),
-    /// `invalid` (bad chunk framing).
+    /// Next bytes (valid until the next call); empty at the end. `too_large`, `timeout` (too slow),
+    /// `cancelled` (client gone), `invalid` (bad chunk framing).
     virtual Task<Result<std::string_view>> read() = 0;
 };
 
@@ -46,7 +47,8 @@ struct Request {
     /// First value of a query parameter, percent-decoded; nullopt when absent or not valid UTF-8.
     [[nodiscard]] std::optional<std::string> query_param(std::string_view name) const;
 
-    /// True once the client has closed its side while the handler runs (watched only after watch_client()).
+    /// True once the client has closed its side while the handler runs (watched only after
+    /// watch_client()).
     class ClientWatch;
     ClientWatch* client = nullptr;
 };
@@ -55,16 +57,18 @@ struct Request {
 class Request::ClientWatch {
  public:
     virtual ~ClientWatch() = default;
-    /// Calls `on_gone` at most once, from the io thread, when the peer closes or resets; replaced or cleared with nullptr.
+    /// Calls `on_gone` at most once, from the io thread, when the peer closes or resets; replaced
+    /// or cleared with nullptr.
     virtual void on_gone(std::function<void()> callback) = 0;
 };
 
-/// One open Server-Sent Events response. Lives in the server; valid from EventFeed::start() to EventFeed::stopped().
+/// One open Server-Sent Events response. Lives in the server; valid from EventFeed::start() to
+/// EventFeed::stopped().
 class EventSink {
  public:
     virtual ~EventSink() = default;
-    /// Queues one or more complete frames ("id: …\nevent: …\ndata: …\n\n"), shared between clients. A client whose queue passes
-    /// its cap is dropped: it resumes by id.
+    /// Queues one or more complete frames ("id: …\nevent: …\ndata: …\n\n"), shared between clients.
+    /// A client whose queue passes its cap is dropped: it resumes by id.
     virtual void send(std::shared_ptr<const std::string> frames) = 0;
     /// Ends the response once the queue is written.
     virtual void finish() = 0;
@@ -75,16 +79,19 @@ class EventFeed {
  public:
     virtual ~EventFeed() = default;
     virtual void start(EventSink& sink) = 0;
-    /// The stream is over (client gone, finished, dropped, drained); the sink must not be used again.
+    /// The stream is over (client gone, finished, dropped, drained); the sink must not be used
+    /// again.
     virtual void stopped() noexcept = 0;
 };
 
 struct Response {
     int status = 200;
-    std::vector<std::pair<std::string, std::string>> headers;  ///< without Content-Length, Date, Connection: the server's
+    std::vector<std::pair<std::string, std::string>>
+        headers;  ///< without Content-Length, Date, Connection: the server's
     std::string content_type = "application/json";
     std::string body;
-    std::unique_ptr<EventFeed> feed;  ///< set: an event stream follows, body is sent first as its opening frames
+    std::unique_ptr<EventFeed>
+        feed;  ///< set: an event stream follows, body is sent first as its opening frames
 };
 
 /// Decided from the head alone, before any body byte is read.
@@ -99,8 +106,8 @@ class Application {
     virtual ~Application() = default;
     virtual BodyPlan plan(const Request& head) = 0;
     virtual Task<Response> handle(Request& request) = 0;
-    /// Errors found by the server itself (framing, limits, time-outs) in the words of the surface that owns the path;
-    /// `head` is null when there is no usable target.
+    /// Errors found by the server itself (framing, limits, time-outs) in the words of the surface
+    /// that owns the path; `head` is null when there is no usable target.
     virtual Response render(const Request* head, const Error& error, int status) = 0;
 };
 
@@ -112,7 +119,8 @@ struct ServerOptions {
     std::size_t header_fields_max = 64;
     std::size_t target_bytes_max = 4096;
     std::chrono::milliseconds header_timeout{10'000};
-    std::chrono::milliseconds body_timeout{30'000};  ///< for buffered bodies; streams: at least 1 KiB/s after 5 s
+    std::chrono::milliseconds body_timeout{
+        30'000};  ///< for buffered bodies; streams: at least 1 KiB/s after 5 s
     std::chrono::milliseconds idle_timeout{60'000};
     std::chrono::milliseconds send_timeout{20'000};
     std::chrono::milliseconds heartbeat{15'000};
@@ -121,7 +129,8 @@ struct ServerOptions {
 };
 
 struct ServerStats {
-    std::uint64_t connections = 0, accepted_total = 0, requests_total = 0, event_streams = 0, refused_total = 0;
+    std::uint64_t connections = 0, accepted_total = 0, requests_total = 0, event_streams = 0,
+                  refused_total = 0;
 };
 
 class Server {
@@ -129,14 +138,16 @@ class Server {
     virtual ~Server() = default;
     [[nodiscard]] virtual std::uint16_t port() const = 0;
     [[nodiscard]] virtual ServerStats stats() const = 0;
-    /// First phase of a stop: no new connections, `Connection: close` on every answer, idle connections closed, event streams
-    /// told to reconnect (spread over 3 s). Returns when no connection is left or the deadline has passed.
+    /// First phase of a stop: no new connections, `Connection: close` on every answer, idle
+    /// connections closed, event streams told to reconnect (spread over 3 s). Returns when no
+    /// connection is left or the deadline has passed.
     virtual Task<void> drain(Deadline deadline) = 0;
     /// Second phase: cut what is left. The server may be destroyed once this has returned.
     virtual Task<void> stop() = 0;
 };
 
 /// Listens at once; throws std::system_error when the address cannot be bound (start-up only).
-std::unique_ptr<Server> make_server(Executor executor, Application& application, ServerOptions options);
+std::unique_ptr<Server> make_server(Executor executor, Application& application,
+                                    ServerOptions options);
 
 }  // namespace millrace::edge::server

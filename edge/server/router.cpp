@@ -41,7 +41,8 @@ std::string allow_of(const std::array<std::optional<std::size_t>, 7>& rows) {
 }  // namespace
 
 std::string_view to_string(Method method) noexcept {
-    static constexpr std::array<std::string_view, 7> names = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"};
+    static constexpr std::array<std::string_view, 7> names = {"GET",   "HEAD",   "POST",   "PUT",
+                                                              "PATCH", "DELETE", "OPTIONS"};
     return names[static_cast<std::size_t>(method)];
 }
 
@@ -53,7 +54,8 @@ Router& Router::operator=(Router&&) noexcept = default;
 void Router::add(Method method, std::string_view pattern, std::size_t index) {
     Node* node = root_.get();
     for (const auto segment : segments(pattern)) {
-        auto& next = segment.starts_with('{') ? node->parameter : node->literals[std::string(segment)];
+        auto& next =
+            segment.starts_with('{') ? node->parameter : node->literals[std::string(segment)];
         if (!next) next = std::make_unique<Node>();
         node = next.get();
     }
@@ -76,7 +78,8 @@ Match Router::find(Method method, std::string_view path) const {
             return {};
         }
     }
-    if (std::ranges::none_of(node->rows, [](const auto& row) { return row.has_value(); })) return {};
+    if (std::ranges::none_of(node->rows, [](const auto& row) { return row.has_value(); }))
+        return {};
     auto row = node->rows[static_cast<std::size_t>(method)];
     if (!row && method == Method::head) row = node->rows[static_cast<std::size_t>(Method::get)];
     if (!row) {
@@ -90,13 +93,18 @@ Match Router::find(Method method, std::string_view path) const {
 }
 
 std::optional<std::string> percent_decode(std::string_view text, bool plus_is_space) {
-    const auto digit = [](char c) { return c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : -1; };
+    const auto digit = [](char c) {
+        return c >= '0' && c <= '9'                 ? c - '0'
+               : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10
+                                                    : -1;
+    };
     std::string out;
     for (std::size_t i = 0; i < text.size(); ++i) {
         if (text[i] == '+' && plus_is_space) {
             out += ' ';
         } else if (text[i] == '%') {
-            if (i + 2 >= text.size() || digit(text[i + 1]) < 0 || digit(text[i + 2]) < 0) return std::nullopt;
+            if (i + 2 >= text.size() || digit(text[i + 1]) < 0 || digit(text[i + 2]) < 0)
+                return std::nullopt;
             out += static_cast<char>(digit(text[i + 1]) << 4 | digit(text[i + 2]));
             i += 2;
         } else {
@@ -110,7 +118,8 @@ std::optional<std::string> percent_decode(std::string_view text, bool plus_is_sp
 std::string_view Request::header(std::string_view name) const noexcept {
     const auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; };
     for (const auto& [key, value] : headers) {
-        if (key.size() == name.size() && std::ranges::equal(key, name, {}, lower, lower)) return value;
+        if (key.size() == name.size() && std::ranges::equal(key, name, {}, lower, lower))
+            return value;
     }
     return {};
 }

@@ -28,7 +28,8 @@ class Router {
     Router(Router&&) noexcept;
     Router& operator=(Router&&) noexcept;
 
-    /// `pattern`: "/api/jobs/{id}/events". A literal wins over a parameter; the same row twice is a bug: check().
+    /// `pattern`: "/api/jobs/{id}/events". A literal wins over a parameter; the same row twice is a
+    /// bug: check().
     void add(Method method, std::string_view pattern, std::size_t index);
     /// HEAD falls to GET.
     [[nodiscard]] Match find(Method method, std::string_view path) const;
@@ -39,6 +40,7 @@ class Router {
 };
 
 /// nullopt when an escape is broken or the result is not UTF-8 without NUL.
-[[nodiscard]] std::optional<std::string> percent_decode(std::string_view text, bool plus_is_space = false);
+[[nodiscard]] std::optional<std::string> percent_decode(std::string_view text,
+                                                        bool plus_is_space = false);
 
 }  // namespace millrace::edge::server

@@ -1,7 +1,7 @@
+#include <boost/asio/basic_socket_acceptor.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/ip/v6_only.hpp>
-#include <boost/asio/basic_socket_acceptor.hpp>
 #include <unordered_set>
 
 #include "edge/server/connection.hpp"
@@ -29,14 +29,17 @@ class BeastServer final : public Server {
         : executor_(executor),
           shared_{.application = application,
                   .options = options,
-                  .event_limits = {options.event_queue_bytes_max, options.send_timeout, options.heartbeat},
+                  .event_limits = {options.event_queue_bytes_max, options.send_timeout,
+                                   options.heartbeat},
                   .stats = {},
                   .date = base::http_date(std::chrono::system_clock::now()),
                   .adopt_events = {}},
           acceptor_(executor),
           tasks_(executor, [](const std::string&, const std::string&) {}),
           empty_(executor) {
-        shared_.adopt_events = [this](Socket socket, std::unique_ptr<EventFeed> feed) { return adopt(std::move(socket), std::move(feed)); };
+        shared_.adopt_events = [this](Socket socket, std::unique_ptr<EventFeed> feed) {
+            return adopt(std::move(socket), std::move(feed));
+        };
         const tcp::endpoint endpoint(asio::ip::make_address(options.bind_address), options.port);
         acceptor_.open(endpoint.protocol());
         acceptor_.set_option(Acceptor::reuse_address(true));
@@ -46,7 +49,9 @@ class BeastServer final : public Server {
         tasks_.spawn("tick", tick());
     }
 
-    ~BeastServer() override { check(tasks_.size() == 0, "the server is stopped before it is destroyed"); }
+    ~BeastServer() override {
+        check(tasks_.size() == 0, "the server is stopped before it is destroyed");
+    }
 
     [[nodiscard]] std::uint16_t port() const override { return acceptor_.local_endpoint().port(); }
 
@@ -61,12 +66,16 @@ class BeastServer final : public Server {
         shared_.draining = true;
         boost::system::error_code ignored;
         acceptor_.close(ignored);
-        for (const auto& connection : std::vector(connections_.begin(), connections_.end())) connection->close_if_idle();
-        const auto spread = std::min<std::chrono::nanoseconds>(k_drain_spread, deadline.remaining() / 2);
+        for (const auto& connection : std::vector(connections_.begin(), connections_.end()))
+            connection->close_if_idle();
+        const auto spread =
+            std::min<std::chrono::nanoseconds>(k_drain_spread, deadline.remaining() / 2);
         const auto streams = std::vector(events_.begin(), events_.end());
         for (std::size_t i = 0; i < streams.size(); ++i) {
             streams[i]->drain(std::chrono::milliseconds(2000 + base::random_u32() % 3000));
-            if (i % 64 == 63) co_await async::delay(executor_, spread / static_cast<std::int64_t>(streams.size() / 64 + 1));
+            if (i % 64 == 63)
+                co_await async::delay(executor_,
+                                      spread / static_cast<std::int64_t>(streams.size() / 64 + 1));
         }
         while (!connections_.empty() || !events_.empty()) {
             if (!co_await empty_.wait(deadline)) break;
@@ -77,7 +86,8 @@ class BeastServer final : public Server {
         shared_.draining = true;
         boost::system::error_code ignored;
         acceptor_.close(ignored);
-        for (const auto& connection : std::vector(connections_.begin(), connections_.end())) connection->cut();
+        for (const auto& connection : std::vector(connections_.begin(), connections_.end()))
+            connection->cut();
         for (const auto& stream : std::vector(events_.begin(), events_.end())) stream->cut();
         tasks_.cancel();
         co_await tasks_.join(Deadline::in(k_join));
@@ -113,11 +123,12 @@ class BeastServer final : public Server {
 
     bool adopt(Socket socket, std::unique_ptr<EventFeed> feed) {
         if (events_.size() >= shared_.options.event_streams_max) return false;
-        auto stream = std::make_shared<EventConnection>(std::move(socket), std::move(feed), shared_.event_limits,
-                                                        [this](const std::shared_ptr<EventConnection>& ended) {
-                                                            events_.erase(ended);
-                                                            tell_empty();
-                                                        });
+        auto stream = std::make_shared<EventConnection>(
+            std::move(socket), std::move(feed), shared_.event_limits,
+            [this](const std::shared_ptr<EventConnection>& ended) {
+                events_.erase(ended);
+                tell_empty();
+            });
         events_.insert(stream);
         stream->start();
         return true;
@@ -130,7 +141,8 @@ class BeastServer final : public Server {
             for (const auto& connection : connections_) connection->tick(now);
             if (count % 10 != 0) continue;
             shared_.date = base::http_date(std::chrono::system_clock::now());
-            for (const auto& stream : std::vector(events_.begin(), events_.end())) stream->tick(now);
+            for (const auto& stream : std::vector(events_.begin(), events_.end()))
+                stream->tick(now);
         }
     }
 
@@ -149,7 +161,8 @@ class BeastServer final : public Server {
 
 }  // namespace
 
-std::unique_ptr<Server> make_server(Executor executor, Application& application, ServerOptions options) {
+std::unique_ptr<Server> make_server(Executor executor, Application& application,
+                                    ServerOptions options) {
     return std::make_unique<BeastServer>(std::move(executor), application, std::move(options));
 }
 

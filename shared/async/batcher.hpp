@@ -1,5 +1,6 @@
 #pragma once
-// Natural batching: while one batch is being worked on, arrivals queue; the next batch takes what is there. No timer.
+// Natural batching: while one batch is being worked on, arrivals queue; the next batch takes what
+// is there. No timer.
 
 #include <deque>
 #include <functional>
@@ -12,7 +13,8 @@
 
 namespace millrace::async {
 
-/// Items carry their own completion. One flush at a time; at most `batch_max` items each; at most `queue_max` wait.
+/// Items carry their own completion. One flush at a time; at most `batch_max` items each; at most
+/// `queue_max` wait.
 template <class Item>
 class Batcher {
  public:
@@ -24,7 +26,10 @@ class Batcher {
     };
 
     Batcher(TaskGroup& tasks, std::string name, Limits limits, Flush flush)
-        : limits_(limits), flush_(std::move(flush)), arrived_(tasks.executor()), idle_(tasks.executor()) {
+        : limits_(limits),
+          flush_(std::move(flush)),
+          arrived_(tasks.executor()),
+          idle_(tasks.executor()) {
         tasks.spawn(std::move(name), run());
     }
 
@@ -52,7 +57,8 @@ class Batcher {
             while (queue_.empty()) co_await arrived_.wait(Deadline::at(base::SteadyTime::max()));
             const auto size = std::min(queue_.size(), limits_.batch_max);
             const auto end = queue_.begin() + static_cast<std::ptrdiff_t>(size);
-            std::vector<Item> batch(std::make_move_iterator(queue_.begin()), std::make_move_iterator(end));
+            std::vector<Item> batch(std::make_move_iterator(queue_.begin()),
+                                    std::make_move_iterator(end));
             queue_.erase(queue_.begin(), end);
             working_ = true;
             co_await flush_(std::move(batch));

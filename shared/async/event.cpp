@@ -10,7 +10,8 @@ void Event::set() {
 }
 
 void Event::notify_all() {
-    for (auto* timer : waiters_) timer->expires_at(Timer::time_point::min());  // wakes, and stays woken
+    for (auto* timer : waiters_)
+        timer->expires_at(Timer::time_point::min());  // wakes, and stays woken
 }
 
 Task<bool> Event::wait(Deadline deadline) {

@@ -20,7 +20,8 @@ class Event {
     [[nodiscard]] bool is_set() const noexcept { return set_; }
     void notify_all();
 
-    /// True when set or notified, false when the deadline passed first or the task is being cancelled.
+    /// True when set or notified, false when the deadline passed first or the task is being
+    /// cancelled.
     Task<bool> wait(Deadline deadline);
 
  private:

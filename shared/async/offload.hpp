@@ -1,5 +1,6 @@
 #pragma once
-// Blocking or CPU-bound work goes to a small thread pool, and its result comes back to the io_context.
+// Blocking or CPU-bound work goes to a small thread pool, and its result comes back to the
+// io_context.
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/post.hpp>
@@ -15,8 +16,8 @@ namespace millrace::async {
 
 using Pool = asio::thread_pool;
 
-/// Runs `fn()` on the pool; the caller resumes on its own executor with the result, or with what fn threw.
-/// `fn` must own all it touches: the caller may be cancelled, and gone, while it runs.
+/// Runs `fn()` on the pool; the caller resumes on its own executor with the result, or with what fn
+/// threw. `fn` must own all it touches: the caller may be cancelled, and gone, while it runs.
 template <std::invocable Fn>
 Task<std::invoke_result_t<Fn>> offload(Executor executor, Pool& pool, Fn fn) {
     using Value = std::invoke_result_t<Fn>;
@@ -39,7 +40,9 @@ Task<std::invoke_result_t<Fn>> offload(Executor executor, Pool& pool, Fn fn) {
     });
     co_await state->done.async_wait(use_result);
     if (state->thrown) std::rethrow_exception(state->thrown);
-    if (!state->value) throw boost::system::system_error(asio::error::operation_aborted);  // cancelled while it ran
+    if (!state->value)
+        throw boost::system::system_error(
+            asio::error::operation_aborted);  // cancelled while it ran
     co_return std::move(*state->value);
 }
 

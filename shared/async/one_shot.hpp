@@ -12,8 +12,8 @@
 
 namespace millrace::async {
 
-/// Copies share the same value. set() must be called exactly once by somebody: the wait is not cancellable, so whoever
-/// takes a OneShot owes it an answer by a deadline of its own.
+/// Copies share the same value. set() must be called exactly once by somebody: the wait is not
+/// cancellable, so whoever takes a OneShot owes it an answer by a deadline of its own.
 template <class T>
 class OneShot {
  public:
@@ -39,7 +39,9 @@ class OneShot {
         if (!state->value) {
             co_await asio::async_initiate<const asio::use_awaitable_t<Executor>, void()>(
                 [](auto handler, State* s) {
-                    s->resume = [h = std::move(handler), s]() mutable { asio::post(s->executor, std::move(h)); };
+                    s->resume = [h = std::move(handler), s]() mutable {
+                        asio::post(s->executor, std::move(h));
+                    };
                 },
                 use_task, state.get());
         }

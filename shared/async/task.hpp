@@ -1,6 +1,7 @@
 #pragma once
-// Coroutines: one io_context and one thread per process. Task<T> is Asio's awaitable on the concrete executor;
-// fallible work is Task<Result<T>>. A Task runs only when awaited or handed to a TaskGroup.
+// Coroutines: one io_context and one thread per process. Task<T> is Asio's awaitable on the
+// concrete executor; fallible work is Task<Result<T>>. A Task runs only when awaited or handed to a
+// TaskGroup.
 
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/awaitable.hpp>
@@ -21,9 +22,11 @@ using Executor = asio::io_context::executor_type;
 template <class T = void>
 using Task = asio::awaitable<T, Executor>;
 
-using Timer = asio::basic_waitable_timer<std::chrono::steady_clock, asio::wait_traits<std::chrono::steady_clock>, Executor>;
+using Timer = asio::basic_waitable_timer<std::chrono::steady_clock,
+                                         asio::wait_traits<std::chrono::steady_clock>, Executor>;
 
-/// Completion tokens: `use_task` throws system_error; `use_result` returns (error_code, values…) as a tuple.
+/// Completion tokens: `use_task` throws system_error; `use_result` returns (error_code, values…) as
+/// a tuple.
 inline constexpr asio::use_awaitable_t<Executor> use_task{};
 inline constexpr asio::as_tuple_t<asio::use_awaitable_t<Executor>> use_result{use_task};
 

@@ -12,7 +12,9 @@ TaskGroup::TaskGroup(Executor executor, OnFailure on_failure)
     idle_.set();
 }
 
-TaskGroup::~TaskGroup() { check(children_.empty(), "a task group is joined before it is destroyed"); }
+TaskGroup::~TaskGroup() {
+    check(children_.empty(), "a task group is joined before it is destroyed");
+}
 
 TaskGroup::Id TaskGroup::spawn(std::string name, Task<void> task) {
     idle_.reset();
@@ -21,19 +23,21 @@ TaskGroup::Id TaskGroup::spawn(std::string name, Task<void> task) {
     child->id = id;
     child->name = std::move(name);
     asio::co_spawn(executor_, std::move(task),
-                   asio::bind_cancellation_slot(child->signal.slot(), [this, child](const std::exception_ptr& died) {
-                       if (died) {
-                           try {
-                               std::rethrow_exception(died);
-                           } catch (const boost::system::system_error& e) {
-                               if (e.code() != asio::error::operation_aborted) on_failure_(child->name, e.what());
-                           } catch (const std::exception& e) {
-                               on_failure_(child->name, e.what());
+                   asio::bind_cancellation_slot(
+                       child->signal.slot(), [this, child](const std::exception_ptr& died) {
+                           if (died) {
+                               try {
+                                   std::rethrow_exception(died);
+                               } catch (const boost::system::system_error& e) {
+                                   if (e.code() != asio::error::operation_aborted)
+                                       on_failure_(child->name, e.what());
+                               } catch (const std::exception& e) {
+                                   on_failure_(child->name, e.what());
+                               }
                            }
-                       }
-                       children_.erase(child);
-                       if (children_.empty()) idle_.set();
-                   }));
+                           children_.erase(child);
+                           if (children_.empty()) idle_.set();
+                       }));
     return id;
 }
 

@@ -10,8 +10,8 @@
 
 namespace millrace::async {
 
-/// Owns child tasks of one thread. A child that throws anything but its own cancellation is reported to `on_failure`
-/// (name, what); the group goes on. Destroy it only after join(): checked.
+/// Owns child tasks of one thread. A child that throws anything but its own cancellation is
+/// reported to `on_failure` (name, what); the group goes on. Destroy it only after join(): checked.
 class TaskGroup {
  public:
     using OnFailure = std::function<void(const std::string& name, const std::string& what)>;

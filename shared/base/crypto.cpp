@@ -14,7 +14,9 @@ const unsigned char* bytes_of(std::string_view text) {
 }
 }  // namespace
 
-void crypto_init() { check(sodium_init() >= 0, "libsodium initialises"); }
+void crypto_init() {
+    check(sodium_init() >= 0, "libsodium initialises");
+}
 
 void random_fill(std::uint8_t* out, std::size_t size) {
     static thread_local std::array<std::uint8_t, 16384> pool;
@@ -91,8 +93,9 @@ std::optional<std::string> base64url_decode(std::string_view text) {
     std::string out(text.size() / 4 * 3 + 3, '\0');
     std::size_t size = 0;
     const char* end = nullptr;
-    if (sodium_base642bin(reinterpret_cast<unsigned char*>(out.data()), out.size(), text.data(), text.size(), nullptr, &size,
-                          &end, sodium_base64_VARIANT_URLSAFE_NO_PADDING) != 0 ||
+    if (sodium_base642bin(reinterpret_cast<unsigned char*>(out.data()), out.size(), text.data(),
+                          text.size(), nullptr, &size, &end,
+                          sodium_base64_VARIANT_URLSAFE_NO_PADDING) != 0 ||
         end != text.data() + text.size()) {
         return std::nullopt;
     }
@@ -102,15 +105,19 @@ std::optional<std::string> base64url_decode(std::string_view text) {
 
 static_assert(sizeof(crypto_hash_sha256_state) <= 128);
 
-Sha256::Sha256() { crypto_hash_sha256_init(reinterpret_cast<crypto_hash_sha256_state*>(state_.data())); }
+Sha256::Sha256() {
+    crypto_hash_sha256_init(reinterpret_cast<crypto_hash_sha256_state*>(state_.data()));
+}
 
 void Sha256::update(std::string_view data) {
-    crypto_hash_sha256_update(reinterpret_cast<crypto_hash_sha256_state*>(state_.data()), bytes_of(data), data.size());
+    crypto_hash_sha256_update(reinterpret_cast<crypto_hash_sha256_state*>(state_.data()),
+                              bytes_of(data), data.size());
 }
 
 Digest Sha256::finish() {
     Digest out;
-    crypto_hash_sha256_final(reinterpret_cast<crypto_hash_sha256_state*>(state_.data()), out.data());
+    crypto_hash_sha256_final(reinterpret_cast<crypto_hash_sha256_state*>(state_.data()),
+                             out.data());
     return out;
 }
 

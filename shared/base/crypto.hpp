@@ -15,7 +15,8 @@ using Digest = std::array<std::uint8_t, 32>;
 /// Aborts if the system has no randomness. Safe to call again.
 void crypto_init();
 
-/// Cryptographic randomness from a ChaCha20 stream reseeded per process (a system call only every 16 KiB). One thread each.
+/// Cryptographic randomness from a ChaCha20 stream reseeded per process (a system call only every
+/// 16 KiB). One thread each.
 void random_fill(std::uint8_t* out, std::size_t size);
 [[nodiscard]] std::uint32_t random_u32();
 /// `size` random bytes as unpadded base64url text.
@@ -28,7 +29,8 @@ void random_fill(std::uint8_t* out, std::size_t size);
 
 [[nodiscard]] std::string hex(std::string_view bytes);
 [[nodiscard]] std::string hex(const Digest& digest);
-/// RFC 4648 §5 without padding, as JWT uses it; decoding refuses any other spelling of the same bytes.
+/// RFC 4648 §5 without padding, as JWT uses it; decoding refuses any other spelling of the same
+/// bytes.
 [[nodiscard]] std::string base64url(std::string_view bytes);
 [[nodiscard]] std::optional<std::string> base64url_decode(std::string_view text);
 

@@ -1,6 +1,6 @@
 #pragma once
-// Errors as values. One closed list of codes tells the caller what to *do*; one function per boundary
-// turns an Error into HTTP, or into ack / retry / dead letter.
+// Errors as values. One closed list of codes tells the caller what to *do*; one function per
+// boundary turns an Error into HTTP, or into ack / retry / dead letter.
 
 #include <chrono>
 #include <cstdint>
@@ -37,8 +37,10 @@ struct Error {
     std::string detail;  ///< for the client: safe to show
     std::string log;     ///< for the operator: what really happened; never shown to a client
     std::string field;   ///< path of the offending input member, e.g. "input.top_k"; empty if none
-    std::string reason;  ///< the surface's own code where the contract names one, e.g. "INVALID_CREDENTIALS"
-    std::string source{};  ///< a driver's machine-readable cause ("23505:users_email_key", "curl:28"); never shown
+    std::string reason;  ///< the surface's own code where the contract names one, e.g.
+                         ///< "INVALID_CREDENTIALS"
+    std::string source{};  ///< a driver's machine-readable cause ("23505:users_email_key",
+                           ///< "curl:28"); never shown
     std::optional<std::chrono::seconds> retry_after{};
     std::source_location where = std::source_location::current();
 };
@@ -46,7 +48,8 @@ struct Error {
 template <class T = void>
 using Result = std::expected<T, Error>;
 
-/// `return fail(ErrorCode::invalid, "top_k must be between 1 and 20", {.field = "top_k"})` in one word.
+/// `return fail(ErrorCode::invalid, "top_k must be between 1 and 20", {.field = "top_k"})` in one
+/// word.
 struct ErrorExtra {
     std::string log{};
     std::string field{};
@@ -58,7 +61,8 @@ struct ErrorExtra {
     ErrorCode code, std::string detail, ErrorExtra extra = {},
     std::source_location where = std::source_location::current());
 
-/// An invariant that holds unless the program has a bug; checked in release too, never used for input.
+/// An invariant that holds unless the program has a bug; checked in release too, never used for
+/// input.
 void check(bool condition, std::string_view what,
            std::source_location where = std::source_location::current());
 
@@ -72,19 +76,21 @@ using base::fail;
 using base::Result;
 }  // namespace millrace
 
-// TRY(auto x, expr): x = *expr, or return its error from a plain function. CO_TRY: the same from a coroutine.
-// The expression is a whole statement of its own, so no temporary lives across a co_await.
+// TRY(auto x, expr): x = *expr, or return its error from a plain function. CO_TRY: the same from a
+// coroutine. The expression is a whole statement of its own, so no temporary lives across a
+// co_await.
 #define MILLRACE_CONCAT_(a, b) a##b
 #define MILLRACE_CONCAT(a, b) MILLRACE_CONCAT_(a, b)
-#define MILLRACE_TRY_(tmp, ret, decl, ...)                  \
-    auto tmp = (__VA_ARGS__);                               \
+#define MILLRACE_TRY_(tmp, ret, decl, ...)                 \
+    auto tmp = (__VA_ARGS__);                              \
     if (!tmp) ret std::unexpected(std::move(tmp).error()); \
     decl = std::move(*tmp)
-#define MILLRACE_TRY_VOID_(tmp, ret, ...)                                                        \
-    do {                                                                                         \
+#define MILLRACE_TRY_VOID_(tmp, ret, ...)                                                \
+    do {                                                                                 \
         if (auto tmp = (__VA_ARGS__); !tmp) ret std::unexpected(std::move(tmp).error()); \
     } while (false)
 #define TRY(decl, ...) MILLRACE_TRY_(MILLRACE_CONCAT(try_, __LINE__), return, decl, __VA_ARGS__)
-#define CO_TRY(decl, ...) MILLRACE_TRY_(MILLRACE_CONCAT(try_, __LINE__), co_return, decl, __VA_ARGS__)
+#define CO_TRY(decl, ...) \
+    MILLRACE_TRY_(MILLRACE_CONCAT(try_, __LINE__), co_return, decl, __VA_ARGS__)
 #define TRY_VOID(...) MILLRACE_TRY_VOID_(MILLRACE_CONCAT(try_, __LINE__), return, __VA_ARGS__)
 #define CO_TRY_VOID(...) MILLRACE_TRY_VOID_(MILLRACE_CONCAT(try_, __LINE__), co_return, __VA_ARGS__)

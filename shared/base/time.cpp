@@ -19,7 +19,8 @@ struct Civil {
 
 Civil civil(WallTime when) {
     const auto day = floor<days>(when);
-    return {std::chrono::year_month_day(day), std::chrono::hh_mm_ss(floor<std::chrono::milliseconds>(when - day)),
+    return {std::chrono::year_month_day(day),
+            std::chrono::hh_mm_ss(floor<std::chrono::milliseconds>(when - day)),
             std::chrono::weekday(day)};
 }
 
@@ -34,8 +35,8 @@ bool number(std::string_view text, std::size_t at, std::size_t size, int& out) {
 std::string rfc3339(WallTime when) {
     const auto c = civil(when);
     return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z", static_cast<int>(c.date.year()),
-                       static_cast<unsigned>(c.date.month()), static_cast<unsigned>(c.date.day()), c.time.hours().count(),
-                       c.time.minutes().count(), c.time.seconds().count());
+                       static_cast<unsigned>(c.date.month()), static_cast<unsigned>(c.date.day()),
+                       c.time.hours().count(), c.time.minutes().count(), c.time.seconds().count());
 }
 
 std::string rfc3339_millis(WallTime when) {
@@ -46,14 +47,17 @@ std::string rfc3339_millis(WallTime when) {
 
 std::optional<WallTime> parse_rfc3339(std::string_view text) {
     int year = 0, month = 0, day = 0, hour = 0, minute = 0, second = 0;
-    if (!number(text, 0, 4, year) || !number(text, 5, 2, month) || !number(text, 8, 2, day) || !number(text, 11, 2, hour) ||
-        !number(text, 14, 2, minute) || !number(text, 17, 2, second) || text.size() < 20) {
+    if (!number(text, 0, 4, year) || !number(text, 5, 2, month) || !number(text, 8, 2, day) ||
+        !number(text, 11, 2, hour) || !number(text, 14, 2, minute) ||
+        !number(text, 17, 2, second) || text.size() < 20) {
         return std::nullopt;
     }
-    if (text[4] != '-' || text[7] != '-' || (text[10] != 'T' && text[10] != 't') || text[13] != ':' || text[16] != ':') {
+    if (text[4] != '-' || text[7] != '-' || (text[10] != 'T' && text[10] != 't') ||
+        text[13] != ':' || text[16] != ':') {
         return std::nullopt;
     }
-    const std::chrono::year_month_day date{std::chrono::year(year), std::chrono::month(static_cast<unsigned>(month)),
+    const std::chrono::year_month_day date{std::chrono::year(year),
+                                           std::chrono::month(static_cast<unsigned>(month)),
                                            std::chrono::day(static_cast<unsigned>(day))};
     if (!date.ok() || hour > 23 || minute > 59 || second > 60) return std::nullopt;
     std::size_t at = 19;
@@ -78,7 +82,8 @@ std::optional<WallTime> parse_rfc3339(std::string_view text) {
         }
         offset = std::chrono::minutes(oh * 60 + om) * (text[at] == '-' ? -1 : 1);
     }
-    const auto local = std::chrono::sys_days(date) + std::chrono::hours(hour) + std::chrono::minutes(minute) + seconds(second);
+    const auto local = std::chrono::sys_days(date) + std::chrono::hours(hour) +
+                       std::chrono::minutes(minute) + seconds(second);
     return std::chrono::time_point_cast<WallTime::duration>(local - offset + fraction);
 }
 
@@ -88,9 +93,10 @@ std::string http_date(WallTime when) {
                                              "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
     const auto c = civil(when);
     return fmt::format("{}, {:02} {} {:04} {:02}:{:02}:{:02} GMT", names[c.weekday.c_encoding()],
-                       static_cast<unsigned>(c.date.day()), months[static_cast<unsigned>(c.date.month()) - 1],
-                       static_cast<int>(c.date.year()), c.time.hours().count(), c.time.minutes().count(),
-                       c.time.seconds().count());
+                       static_cast<unsigned>(c.date.day()),
+                       months[static_cast<unsigned>(c.date.month()) - 1],
+                       static_cast<int>(c.date.year()), c.time.hours().count(),
+                       c.time.minutes().count(), c.time.seconds().count());
 }
 
 }  // namespace millrace::base

@@ -12,7 +12,8 @@ namespace millrace::base {
 using SteadyTime = std::chrono::steady_clock::time_point;
 using WallTime = std::chrono::system_clock::time_point;
 
-/// A point in time by which the whole call must be over; callees get the rest of it, never a fresh timeout.
+/// A point in time by which the whole call must be over; callees get the rest of it, never a fresh
+/// timeout.
 class Deadline {
  public:
     [[nodiscard]] static Deadline in(std::chrono::nanoseconds span) {
@@ -22,11 +23,14 @@ class Deadline {
 
     [[nodiscard]] SteadyTime when() const noexcept { return when_; }
     [[nodiscard]] std::chrono::nanoseconds remaining() const {
-        return std::max(std::chrono::nanoseconds::zero(), std::chrono::nanoseconds(when_ - std::chrono::steady_clock::now()));
+        return std::max(std::chrono::nanoseconds::zero(),
+                        std::chrono::nanoseconds(when_ - std::chrono::steady_clock::now()));
     }
     [[nodiscard]] bool passed() const { return std::chrono::steady_clock::now() >= when_; }
     /// The sooner of this and `span` from now.
-    [[nodiscard]] Deadline capped(std::chrono::nanoseconds span) const { return Deadline(std::min(when_, in(span).when_)); }
+    [[nodiscard]] Deadline capped(std::chrono::nanoseconds span) const {
+        return Deadline(std::min(when_, in(span).when_));
+    }
 
  private:
     explicit Deadline(SteadyTime when) : when_(when) {}

@@ -6,7 +6,9 @@
 namespace millrace::base {
 
 namespace {
-bool is_continuation(char c) { return (static_cast<unsigned char>(c) & 0xC0) == 0x80; }
+bool is_continuation(char c) {
+    return (static_cast<unsigned char>(c) & 0xC0) == 0x80;
+}
 }  // namespace
 
 bool is_valid_utf8(std::string_view text) noexcept {
@@ -41,7 +43,8 @@ bool is_valid_utf8(std::string_view text) noexcept {
 }
 
 std::size_t utf8_length(std::string_view text) noexcept {
-    return static_cast<std::size_t>(std::ranges::count_if(text, [](char c) { return !is_continuation(c); }));
+    return static_cast<std::size_t>(
+        std::ranges::count_if(text, [](char c) { return !is_continuation(c); }));
 }
 
 std::string_view utf8_prefix(std::string_view text, std::size_t bytes_max) noexcept {

@@ -43,9 +43,11 @@ std::optional<Uuid> Uuid::parse(std::string_view text) noexcept {
 Uuid uuid_v7(std::chrono::system_clock::time_point now) {
     using std::chrono::milliseconds;
     static thread_local std::uint64_t last_ms = 0;
-    static thread_local std::uint32_t counter = 0;  // 12 bits of rand_a, carried into the clock when full
+    static thread_local std::uint32_t counter =
+        0;  // 12 bits of rand_a, carried into the clock when full
 
-    auto ms = static_cast<std::uint64_t>(std::chrono::duration_cast<milliseconds>(now.time_since_epoch()).count());
+    auto ms = static_cast<std::uint64_t>(
+        std::chrono::duration_cast<milliseconds>(now.time_since_epoch()).count());
     if (ms > last_ms) {
         last_ms = ms;
         counter = random_u32() & 0x7FF;
@@ -54,7 +56,8 @@ Uuid uuid_v7(std::chrono::system_clock::time_point now) {
         ++last_ms;
     }
     Uuid id;
-    for (int i = 0; i < 6; ++i) id.bytes[static_cast<std::size_t>(i)] = static_cast<std::uint8_t>(last_ms >> (40 - 8 * i));
+    for (int i = 0; i < 6; ++i)
+        id.bytes[static_cast<std::size_t>(i)] = static_cast<std::uint8_t>(last_ms >> (40 - 8 * i));
     id.bytes[6] = static_cast<std::uint8_t>(0x70 | counter >> 8);
     id.bytes[7] = static_cast<std::uint8_t>(counter & 0xFF);
     random_fill(id.bytes.data() + 8, 8);

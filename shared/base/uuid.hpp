@@ -24,9 +24,10 @@ struct Uuid {
     auto operator<=>(const Uuid&) const = default;
 };
 
-/// Version 7: 48-bit Unix milliseconds, then a counter that keeps ids of one process strictly increasing,
-/// then random bits. Not a secret: use random_bytes() for tokens. One thread.
-[[nodiscard]] Uuid uuid_v7(std::chrono::system_clock::time_point now = std::chrono::system_clock::now());
+/// Version 7: 48-bit Unix milliseconds, then a counter that keeps ids of one process strictly
+/// increasing, then random bits. Not a secret: use random_bytes() for tokens. One thread.
+[[nodiscard]] Uuid uuid_v7(
+    std::chrono::system_clock::time_point now = std::chrono::system_clock::now());
 /// The milliseconds a version 7 id carries.
 [[nodiscard]] std::chrono::system_clock::time_point uuid_time(const Uuid& id) noexcept;
 
@@ -62,5 +63,7 @@ struct std::hash<millrace::base::Uuid> {
 };
 template <class Tag>
 struct std::hash<millrace::base::Id<Tag>> {
-    std::size_t operator()(const millrace::base::Id<Tag>& id) const noexcept { return std::hash<millrace::base::Uuid>{}(id.uuid); }
+    std::size_t operator()(const millrace::base::Id<Tag>& id) const noexcept {
+        return std::hash<millrace::base::Uuid>{}(id.uuid);
+    }
 };

@@ -10,98 +10,136 @@ using namespace std::chrono_literals;
 
 Process Process::read(Loader& in, std::string default_name) {
     Process out;
-    out.development = in.choice("MILLRACE_ENVIRONMENT", "production", {"production", "development"},
-                                "development relaxes what only a single machine may relax") == "development";
-    out.name = in.text("MILLRACE_WORKER_NAME", std::move(default_name), "this process among its kind, such as rag-1");
-    out.log_level = in.choice("MILLRACE_LOG_LEVEL", "info", {"debug", "info", "warning", "error"}, "the least level that is written");
-    out.otlp_url = in.text("MILLRACE_OTLP_URL", "", "OTLP/HTTP endpoint for traces, such as http://127.0.0.1:4318/v1/traces; empty: none");
-    out.metrics_address = in.text("MILLRACE_METRICS_ADDRESS", "127.0.0.1", "where /livez, /readyz and /metrics listen");
-    out.metrics_port = static_cast<std::uint16_t>(in.integer("MILLRACE_METRICS_PORT", 0, 0, 65535, "their port; 0: any"));
-    out.shutdown_grace = in.span("MILLRACE_SHUTDOWN_GRACE", 25s, 0ms, 600s, "how long work may go on after SIGTERM");
+    out.development =
+        in.choice("MILLRACE_ENVIRONMENT", "production", {"production", "development"},
+                  "development relaxes what only a single machine may relax") == "development";
+    out.name = in.text("MILLRACE_WORKER_NAME", std::move(default_name),
+                       "this process among its kind, such as rag-1");
+    out.log_level = in.choice("MILLRACE_LOG_LEVEL", "info", {"debug", "info", "warning", "error"},
+                              "the least level that is written");
+    out.otlp_url = in.text(
+        "MILLRACE_OTLP_URL", "",
+        "OTLP/HTTP endpoint for traces, such as http://127.0.0.1:4318/v1/traces; empty: none");
+    out.metrics_address = in.text("MILLRACE_METRICS_ADDRESS", "127.0.0.1",
+                                  "where /livez, /readyz and /metrics listen");
+    out.metrics_port = static_cast<std::uint16_t>(
+        in.integer("MILLRACE_METRICS_PORT", 0, 0, 65535, "their port; 0: any"));
+    out.shutdown_grace =
+        in.span("MILLRACE_SHUTDOWN_GRACE", 25s, 0ms, 600s, "how long work may go on after SIGTERM");
     return out;
 }
 
 Postgres Postgres::read(Loader& in) {
     Postgres out;
-    out.dsn = in.required("MILLRACE_PG_DSN", "the PostgreSQL connection string of a member of millrace_pipeline and millrace_app");
-    out.statement_timeout = in.span("MILLRACE_PG_STATEMENT_TIMEOUT", 3s, 100ms, 600s, "statement_timeout of every connection");
+    out.dsn = in.required(
+        "MILLRACE_PG_DSN",
+        "the PostgreSQL connection string of a member of millrace_pipeline and millrace_app");
+    out.statement_timeout = in.span("MILLRACE_PG_STATEMENT_TIMEOUT", 3s, 100ms, 600s,
+                                    "statement_timeout of every connection");
     return out;
 }
 
 Kafka Kafka::read(Loader& in) {
     Kafka out;
     out.brokers = in.required("MILLRACE_KAFKA_BROKERS", "host:port, separated by commas");
-    out.topics_file = in.text("MILLRACE_TOPICS_FILE", "", "instead of the built-in schemas/topics.yaml");
-    out.topic_suffix = in.text("MILLRACE_TOPIC_SUFFIX", "", "appended to every topic name, for tests that share a broker");
-    out.message_timeout = in.span("MILLRACE_KAFKA_MESSAGE_TIMEOUT", 5s, 500ms, 300s, "after this a publication is left to the relay");
-    out.linger = in.span("MILLRACE_KAFKA_LINGER", 1ms, 0ms, 100ms, "how long the producer waits for company");
+    out.topics_file =
+        in.text("MILLRACE_TOPICS_FILE", "", "instead of the built-in schemas/topics.yaml");
+    out.topic_suffix = in.text("MILLRACE_TOPIC_SUFFIX", "",
+                               "appended to every topic name, for tests that share a broker");
+    out.message_timeout = in.span("MILLRACE_KAFKA_MESSAGE_TIMEOUT", 5s, 500ms, 300s,
+                                  "after this a publication is left to the relay");
+    out.linger = in.span("MILLRACE_KAFKA_LINGER", 1ms, 0ms, 100ms,
+                         "how long the producer waits for company");
     return out;
 }
 
 Redis Redis::read(Loader& in) {
-    return {in.required("MILLRACE_REDIS_URL", "redis://[:password@]host[:port][/db] or unix:///path")};
+    return {
+        in.required("MILLRACE_REDIS_URL", "redis://[:password@]host[:port][/db] or unix:///path")};
 }
 
-Objects Objects::read(Loader& in) { return {in.required("MILLRACE_OBJECT_DIR", "the folder of the local object store")}; }
+Objects Objects::read(Loader& in) {
+    return {in.required("MILLRACE_OBJECT_DIR", "the folder of the local object store")};
+}
 
 Secrets Secrets::read(Loader& in) {
-    return {in.secret("MILLRACE_SECRET_KEY", 32, true, "signs tokens; at least 32 random bytes, the same for all edges")};
+    return {in.secret("MILLRACE_SECRET_KEY", 32, true,
+                      "signs tokens; at least 32 random bytes, the same for all edges")};
 }
 
 Edge Edge::read(Loader& in) {
     Edge out;
     out.address = in.text("MILLRACE_EDGE_ADDRESS", "127.0.0.1", "the address the edge listens on");
-    out.port = static_cast<std::uint16_t>(in.integer("MILLRACE_EDGE_PORT", 8080, 0, 65535, "its port; 0: any"));
-    out.base_url = in.text("MILLRACE_BASE_URL", "", "prefix of the URLs handed out; empty: relative");
+    out.port = static_cast<std::uint16_t>(
+        in.integer("MILLRACE_EDGE_PORT", 8080, 0, 65535, "its port; 0: any"));
+    out.base_url =
+        in.text("MILLRACE_BASE_URL", "", "prefix of the URLs handed out; empty: relative");
     out.cors_origins = in.list("MILLRACE_CORS_ORIGINS", "", "origins whose pages may call the API");
     out.probe = in.flag("MILLRACE_PROBE", false, "opens the probe's kinds of job; for tests");
     out.hold = in.span("MILLRACE_HOLD", 30s, 0ms, 60s, "how long a request is held for its job");
     out.wait_max = in.span("MILLRACE_WAIT_MAX", 60s, 1s, 300s, "the longest Prefer: wait");
-    out.idle_cancel = in.span("MILLRACE_IDLE_CANCEL", 30s, 1s, 600s, "a chat that nobody follows is cancelled after this");
-    out.heartbeat = in.span("MILLRACE_HEARTBEAT", 15s, 1s, 60s, "between comments on a quiet event stream");
-    out.connections_max = in.integer("MILLRACE_CONNECTIONS_MAX", 10'000, 1, 1'000'000, "open connections");
-    out.event_streams_max = in.integer("MILLRACE_EVENT_STREAMS_MAX", 8'000, 1, 1'000'000, "open event streams");
+    out.idle_cancel = in.span("MILLRACE_IDLE_CANCEL", 30s, 1s, 600s,
+                              "a chat that nobody follows is cancelled after this");
+    out.heartbeat =
+        in.span("MILLRACE_HEARTBEAT", 15s, 1s, 60s, "between comments on a quiet event stream");
+    out.connections_max =
+        in.integer("MILLRACE_CONNECTIONS_MAX", 10'000, 1, 1'000'000, "open connections");
+    out.event_streams_max =
+        in.integer("MILLRACE_EVENT_STREAMS_MAX", 8'000, 1, 1'000'000, "open event streams");
     return out;
 }
 
 Worker Worker::read(Loader& in) {
     Worker out;
     out.concurrency = in.integer("MILLRACE_CONCURRENCY", 32, 1, 10'000, "attempts running at once");
-    out.claimed_max = in.integer("MILLRACE_CLAIMED_MAX", 1024, 1, 100'000, "jobs claimed and not finished");
+    out.claimed_max =
+        in.integer("MILLRACE_CLAIMED_MAX", 1024, 1, 100'000, "jobs claimed and not finished");
     out.fetch_max = in.integer("MILLRACE_FETCH_MAX", 256, 1, 4096, "records per claim");
-    out.lease = in.span("MILLRACE_LEASE", 10s, 2s, 600s, "a worker silent for longer is written off");
+    out.lease =
+        in.span("MILLRACE_LEASE", 10s, 2s, 600s, "a worker silent for longer is written off");
     return out;
 }
 
 Models Models::read(Loader& in) {
     Models out;
     for (const std::string suffix : {"", "_2", "_3"}) {
-        Provider provider{
-            .url = in.text("MILLRACE_LLM_URL" + suffix, "", "OpenAI-compatible base URL, such as http://127.0.0.1:11434/v1, or local; empty: none"),
-            .key = in.secret("MILLRACE_LLM_KEY" + suffix, 0, false, "its API key"),
-            .model = in.text("MILLRACE_LLM_MODEL" + suffix, "gpt-4o-mini", "the model asked for there")};
+        Provider provider{.url = in.text("MILLRACE_LLM_URL" + suffix, "",
+                                         "OpenAI-compatible base URL, such as "
+                                         "http://127.0.0.1:11434/v1, or local; empty: none"),
+                          .key = in.secret("MILLRACE_LLM_KEY" + suffix, 0, false, "its API key"),
+                          .model = in.text("MILLRACE_LLM_MODEL" + suffix, "gpt-4o-mini",
+                                           "the model asked for there")};
         if (!provider.url.empty()) out.chain.push_back(std::move(provider));
     }
-    out.aliases = in.list("MILLRACE_LLM_ALIASES", "gpt-4,gpt-4o,gpt-4o-mini,gpt-4-turbo,gpt-3.5-turbo,local", "model names that requests may use, besides those of the chain");
+    out.aliases =
+        in.list("MILLRACE_LLM_ALIASES", "gpt-4,gpt-4o,gpt-4o-mini,gpt-4-turbo,gpt-3.5-turbo,local",
+                "model names that requests may use, besides those of the chain");
     for (const auto& provider : out.chain) out.aliases.push_back(provider.model);
-    out.first_byte = in.span("MILLRACE_LLM_FIRST_BYTE", 20s, 100ms, 300s, "a model that has said nothing for this long is given up");
-    out.stall = in.span("MILLRACE_LLM_STALL", 15s, 100ms, 300s, "a stream that stops for this long is given up");
+    out.first_byte = in.span("MILLRACE_LLM_FIRST_BYTE", 20s, 100ms, 300s,
+                             "a model that has said nothing for this long is given up");
+    out.stall = in.span("MILLRACE_LLM_STALL", 15s, 100ms, 300s,
+                        "a stream that stops for this long is given up");
     return out;
 }
 
 Embeddings Embeddings::read(Loader& in) {
     Embeddings out;
-    out.provider = {.url = in.text("MILLRACE_EMBEDDING_URL", "", "OpenAI-compatible base URL for dense vectors; empty: BM25 alone"),
-                    .key = in.secret("MILLRACE_EMBEDDING_KEY", 0, false, "its API key"),
-                    .model = in.text("MILLRACE_EMBEDDING_MODEL", "text-embedding-3-small", "the model asked for there")};
+    out.provider = {
+        .url = in.text("MILLRACE_EMBEDDING_URL", "",
+                       "OpenAI-compatible base URL for dense vectors; empty: BM25 alone"),
+        .key = in.secret("MILLRACE_EMBEDDING_KEY", 0, false, "its API key"),
+        .model = in.text("MILLRACE_EMBEDDING_MODEL", "text-embedding-3-small",
+                         "the model asked for there")};
     out.dimensions = in.integer("MILLRACE_EMBEDDING_DIMENSIONS", 0, 0, 4000, "checked when not 0");
     return out;
 }
 
 Extraction Extraction::read(Loader& in) {
     std::error_code unknown;
-    const auto beside = std::filesystem::read_symlink("/proc/self/exe", unknown).parent_path() / "millrace-extract";
-    return {in.text("MILLRACE_EXTRACT_BIN", beside.string(), "the program that reads documents in the sandbox")};
+    const auto beside =
+        std::filesystem::read_symlink("/proc/self/exe", unknown).parent_path() / "millrace-extract";
+    return {in.text("MILLRACE_EXTRACT_BIN", beside.string(),
+                    "the program that reads documents in the sandbox")};
 }
 
 std::vector<std::string> known_names() {
@@ -120,11 +158,14 @@ std::vector<std::string> known_names() {
     std::vector<std::string> names;
     for (const auto& setting : all.settings()) names.push_back(setting.name);
     // What only scripts and tests read, and what they pass along.
-    for (const char* name : {"MILLRACE_HOME", "MILLRACE_BIN_DIR", "MILLRACE_PID_DIR", "MILLRACE_LOG_DIR", "MILLRACE_MAIL_DIR", "MILLRACE_EDGE_URL",
-                             "MILLRACE_METRICS_URL", "MILLRACE_PG_ADMIN_DSN", "MILLRACE_BUILD_DIR", "MILLRACE_TEST_LONG", "MILLRACE_CACHE"}) {
+    for (const char* name :
+         {"MILLRACE_HOME", "MILLRACE_BIN_DIR", "MILLRACE_PID_DIR", "MILLRACE_LOG_DIR",
+          "MILLRACE_MAIL_DIR", "MILLRACE_EDGE_URL", "MILLRACE_METRICS_URL", "MILLRACE_PG_ADMIN_DSN",
+          "MILLRACE_BUILD_DIR", "MILLRACE_TEST_LONG", "MILLRACE_CACHE"}) {
         names.emplace_back(name);
     }
-    for (int edge = 2; edge <= 9; ++edge) names.push_back(fmt::format("MILLRACE_EDGE_URL_{}", edge));
+    for (int edge = 2; edge <= 9; ++edge)
+        names.push_back(fmt::format("MILLRACE_EDGE_URL_{}", edge));
     return names;
 }
 

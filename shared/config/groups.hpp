@@ -1,5 +1,6 @@
 #pragma once
-// The settings, in groups that the binaries share. A binary's configuration is a struct of groups; each group reads itself.
+// The settings, in groups that the binaries share. A binary's configuration is a struct of groups;
+// each group reads itself.
 
 #include <string>
 #include <string_view>
@@ -66,8 +67,9 @@ struct Provider {
 };
 inline constexpr std::string_view k_local_model = "local";
 struct Models {
-    std::vector<Provider> chain;       ///< tried in order; empty: the local answerer
-    std::vector<std::string> aliases;  ///< model names that requests may use; those of the chain among them
+    std::vector<Provider> chain;  ///< tried in order; empty: the local answerer
+    std::vector<std::string>
+        aliases;  ///< model names that requests may use; those of the chain among them
     std::chrono::milliseconds first_byte{}, stall{};
     static Models read(Loader& in);
 };

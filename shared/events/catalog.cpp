@@ -25,7 +25,8 @@ class Rows {
     }
     bool flag(const YAML::Node& row, const char* key) {
         const auto value = text(row, key, false);
-        if (!value.empty() && value != "yes" && value != "no") problem(row, fmt::format("{} must be yes or no", key));
+        if (!value.empty() && value != "yes" && value != "no")
+            problem(row, fmt::format("{} must be yes or no", key));
         return value == "yes";
     }
     std::chrono::milliseconds span(const YAML::Node& row, const std::string& value) {
@@ -48,19 +49,23 @@ Topic topic_row(const YAML::Node& row, std::string_view suffix, Rows& rows) {
     topic.retention = rows.span(row, rows.text(row, "retention"));
     const auto partitions = rows.text(row, "partitions");
     std::from_chars(partitions.data(), partitions.data() + partitions.size(), topic.partitions);
-    if (topic.partitions < 1 || topic.partitions > 1000) rows.problem(row, "partitions must be 1 to 1000");
+    if (topic.partitions < 1 || topic.partitions > 1000)
+        rows.problem(row, "partitions must be 1 to 1000");
     return topic;
 }
 
 Kind kind_row(const YAML::Node& row, Rows& rows) {
-    Kind kind{.name = rows.text(row, "kind"), .event = rows.text(row, "event"), .worker = rows.text(row, "worker")};
+    Kind kind{.name = rows.text(row, "kind"),
+              .event = rows.text(row, "event"),
+              .worker = rows.text(row, "worker")};
     kind.ordered = rows.text(row, "key") == "order";
     kind.dead_blocks = rows.flag(row, "dead_blocks");
     kind.discard_idle = rows.flag(row, "discard_idle");
     kind.timeout = rows.span(row, rows.text(row, "timeout"));
     const auto open = rows.text(row, "open");
     kind.open = open == "yes" ? Open::yes : open == "probe" ? Open::probe : Open::no;
-    for (const auto& wait : row["retry"]) kind.retry.push_back(rows.span(row, wait.as<std::string>()));
+    for (const auto& wait : row["retry"])
+        kind.retry.push_back(rows.span(row, wait.as<std::string>()));
     return kind;
 }
 
@@ -77,7 +82,8 @@ Result<std::chrono::milliseconds> parse_span(std::string_view text) {
         if (unit == "h") return std::chrono::hours(number);
         if (unit == "d") return std::chrono::days(number);
     }
-    return fail(ErrorCode::invalid, fmt::format("'{}' is not a time span such as 250ms, 5s, 10m, 24h or 7d", text));
+    return fail(ErrorCode::invalid,
+                fmt::format("'{}' is not a time span such as 250ms, 5s, 10m, 24h or 7d", text));
 }
 
 Result<Catalog> Catalog::parse(std::string_view yaml, std::string_view suffix) {
@@ -92,13 +98,16 @@ Result<Catalog> Catalog::parse(std::string_view yaml, std::string_view suffix) {
         }
         for (const auto& row : root["kinds"]) {
             auto kind = kind_row(row, rows);
-            if (!out.topic_of(kind, "interactive")) rows.problem(row, "its worker has no interactive topic");
-            if (!out.kinds_.emplace(kind.name, kind).second) rows.problem(row, "the kind is listed twice");
+            if (!out.topic_of(kind, "interactive"))
+                rows.problem(row, "its worker has no interactive topic");
+            if (!out.kinds_.emplace(kind.name, kind).second)
+                rows.problem(row, "the kind is listed twice");
         }
     } catch (const YAML::Exception& e) {
         problems.emplace_back(e.what());
     }
-    if (out.dead_letters_.empty()) problems.emplace_back("no topic without a worker: dead letters have no home");
+    if (out.dead_letters_.empty())
+        problems.emplace_back("no topic without a worker: dead letters have no home");
     if (!problems.empty()) {
         return fail(ErrorCode::invalid, fmt::format("topics.yaml: {}", fmt::join(problems, "; ")));
     }
@@ -110,7 +119,8 @@ Result<Catalog> Catalog::load(const std::string& override_path, std::string_view
     std::ifstream file(override_path);
     std::ostringstream text;
     if (!file || !(text << file.rdbuf())) {
-        return fail(ErrorCode::invalid, fmt::format("cannot read the topics file {}", override_path));
+        return fail(ErrorCode::invalid,
+                    fmt::format("cannot read the topics file {}", override_path));
     }
     return parse(text.str(), suffix);
 }

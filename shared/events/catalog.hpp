@@ -1,5 +1,6 @@
 #pragma once
-// schemas/topics.yaml as a value: which topics exist, which kind of job is announced by which event where.
+// schemas/topics.yaml as a value: which topics exist, which kind of job is announced by which event
+// where.
 
 #include <chrono>
 #include <map>
@@ -23,9 +24,10 @@ enum class Open : std::uint8_t { no, probe, yes };
 
 struct Kind {
     std::string name;
-    std::string event;   ///< CloudEvents type
+    std::string event;  ///< CloudEvents type
     std::string worker;
-    bool ordered = false;     ///< the record key is the job's order key, and jobs of one key run one after the other
+    bool ordered = false;  ///< the record key is the job's order key, and jobs of one key run one
+                           ///< after the other
     bool dead_blocks = false;
     bool discard_idle = false;
     Open open = Open::no;
@@ -40,12 +42,16 @@ class Catalog {
     /// Every problem of the text is listed in the error. `suffix` is appended to every topic name.
     [[nodiscard]] static Result<Catalog> parse(std::string_view yaml, std::string_view suffix = {});
     /// The table compiled into this binary, or the file at `override_path` when that is not empty.
-    [[nodiscard]] static Result<Catalog> load(const std::string& override_path, std::string_view suffix = {});
+    [[nodiscard]] static Result<Catalog> load(const std::string& override_path,
+                                              std::string_view suffix = {});
 
     [[nodiscard]] const std::vector<Topic>& topics() const noexcept { return topics_; }
     [[nodiscard]] const Kind* kind(std::string_view name) const noexcept;
-    [[nodiscard]] const std::map<std::string, Kind, std::less<>>& kinds() const noexcept { return kinds_; }
-    /// The topic that announces jobs of this kind in this lane; nullptr when the worker has no such lane.
+    [[nodiscard]] const std::map<std::string, Kind, std::less<>>& kinds() const noexcept {
+        return kinds_;
+    }
+    /// The topic that announces jobs of this kind in this lane; nullptr when the worker has no such
+    /// lane.
     [[nodiscard]] const Topic* topic_of(const Kind& kind, std::string_view lane) const noexcept;
     [[nodiscard]] std::vector<std::string> topics_of_worker(std::string_view worker) const;
     [[nodiscard]] const std::string& dead_letters() const noexcept { return dead_letters_; }

@@ -15,7 +15,8 @@ std::string_view find(const Headers& headers, std::string_view name) {
 
 Result<std::string_view> require(const Headers& headers, std::string_view name) {
     const auto value = find(headers, name);
-    if (value.empty()) return fail(ErrorCode::invalid, fmt::format("the record has no header {}", name));
+    if (value.empty())
+        return fail(ErrorCode::invalid, fmt::format("the record has no header {}", name));
     return value;
 }
 
@@ -48,7 +49,8 @@ Headers encode_headers(const JobRecord& record) {
 }
 
 Result<JobRecord> decode(const Headers& headers, std::string& value, bool has_value) {
-    if (find(headers, "ce_specversion") != "1.0") return fail(ErrorCode::invalid, "the record is no CloudEvents 1.0 event");
+    if (find(headers, "ce_specversion") != "1.0")
+        return fail(ErrorCode::invalid, "the record is no CloudEvents 1.0 event");
     JobRecord record;
     TRY(record.id, require_id<base::JobId>(headers, "ce_id"));
     TRY(record.tenant, require_id<base::TenantId>(headers, "ce_tenant"));
@@ -62,7 +64,8 @@ Result<JobRecord> decode(const Headers& headers, std::string& value, bool has_va
     record.order_key = find(headers, "ce_orderkey");
     record.trace = telemetry::TraceContext::from_traceparent(find(headers, "traceparent"));
     if (find(headers, "ce_dataref").empty()) {
-        if (!has_value || value.empty()) return fail(ErrorCode::invalid, "the record has neither a value nor a ce_dataref");
+        if (!has_value || value.empty())
+            return fail(ErrorCode::invalid, "the record has neither a value nor a ce_dataref");
         record.input = std::move(value);
     }
     return record;

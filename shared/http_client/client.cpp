@@ -76,13 +76,16 @@ std::size_t on_header_line(char* data, std::size_t, std::size_t size, void* self
     const auto colon = line.find(':');
     if (colon == std::string_view::npos) return size;
     std::string name(line.substr(0, colon));
-    std::ranges::transform(name, name.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+    std::ranges::transform(name, name.begin(),
+                           [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
     const auto first = line.find_first_not_of(" \t", colon + 1);
-    t.response.headers.emplace_back(std::move(name), first == std::string_view::npos ? "" : line.substr(first));
+    t.response.headers.emplace_back(std::move(name),
+                                    first == std::string_view::npos ? "" : line.substr(first));
     return size;
 }
 
-/// The address that is really connected to: beats names that resolve to something else the second time.
+/// The address that is really connected to: beats names that resolve to something else the second
+/// time.
 curl_socket_t open_checked(void* self, curlsocktype, curl_sockaddr* address) {
     auto& t = *static_cast<Transfer*>(self);
     if (!is_public_address(&address->addr)) {
@@ -94,8 +97,9 @@ curl_socket_t open_checked(void* self, curlsocktype, curl_sockaddr* address) {
 
 int check_reused(void* self, char* primary_ip, char*, int, int) {
     auto& t = *static_cast<Transfer*>(self);
-    const auto url = std::string_view(primary_ip).find(':') == std::string_view::npos ? fmt::format("https://{}/", primary_ip)
-                                                                                      : fmt::format("https://[{}]/", primary_ip);
+    const auto url = std::string_view(primary_ip).find(':') == std::string_view::npos
+                         ? fmt::format("https://{}/", primary_ip)
+                         : fmt::format("https://[{}]/", primary_ip);
     if (check_user_url(url, false)) return CURL_PREREQFUNC_OK;
     t.refused = true;
     return CURL_PREREQFUNC_ABORT;
@@ -104,18 +108,26 @@ int check_reused(void* self, char* primary_ip, char*, int, int) {
 class CurlClient final : public Client {
  public:
     CurlClient(Executor executor, Options options)
-        : executor_(executor), options_(std::move(options)), timer_(executor), alive_(std::make_shared<bool>(true)), multi_(curl_multi_init()) {
-        curl_multi_setopt(multi_, CURLMOPT_SOCKETFUNCTION, +[](CURL*, curl_socket_t fd, int what, void* self, void*) {
-            static_cast<CurlClient*>(self)->watch(fd, what);
-            return 0;
-        });
+        : executor_(executor),
+          options_(std::move(options)),
+          timer_(executor),
+          alive_(std::make_shared<bool>(true)),
+          multi_(curl_multi_init()) {
+        curl_multi_setopt(
+            multi_, CURLMOPT_SOCKETFUNCTION,
+            +[](CURL*, curl_socket_t fd, int what, void* self, void*) {
+                static_cast<CurlClient*>(self)->watch(fd, what);
+                return 0;
+            });
         curl_multi_setopt(multi_, CURLMOPT_SOCKETDATA, this);
-        curl_multi_setopt(multi_, CURLMOPT_TIMERFUNCTION, +[](CURLM*, long ms, void* self) {
-            static_cast<CurlClient*>(self)->arm_timer(ms);
-            return 0;
-        });
+        curl_multi_setopt(
+            multi_, CURLMOPT_TIMERFUNCTION, +[](CURLM*, long ms, void* self) {
+                static_cast<CurlClient*>(self)->arm_timer(ms);
+                return 0;
+            });
         curl_multi_setopt(multi_, CURLMOPT_TIMERDATA, this);
-        curl_multi_setopt(multi_, CURLMOPT_MAX_TOTAL_CONNECTIONS, static_cast<long>(options_.connections_max));
+        curl_multi_setopt(multi_, CURLMOPT_MAX_TOTAL_CONNECTIONS,
+                          static_cast<long>(options_.connections_max));
     }
 
     ~CurlClient() override {
@@ -125,7 +137,9 @@ class CurlClient final : public Client {
         for (auto& [fd, socket] : sockets_) socket->descriptor.release();
     }
 
-    Task<Result<Response>> send(Request request, Deadline deadline) override { return perform(std::move(request), {}, deadline); }
+    Task<Result<Response>> send(Request request, Deadline deadline) override {
+        return perform(std::move(request), {}, deadline);
+    }
     Task<Result<Response>> stream(Request request, OnBody on_body, Deadline deadline) override {
         return perform(std::move(request), std::move(on_body), deadline);
     }
@@ -168,28 +182,37 @@ class CurlClient final : public Client {
     static Result<void> still_good(const Transfer& t, Deadline deadline) {
         const auto now = std::chrono::steady_clock::now();
         const auto late = [](std::string_view why) {
-            return fail(ErrorCode::timeout, "the service did not answer in time", {.log = "HTTP: " + std::string(why), .source = "curl:28"});
+            return fail(ErrorCode::timeout, "the service did not answer in time",
+                        {.log = "HTTP: " + std::string(why), .source = "curl:28"});
         };
         if (deadline.passed()) return late("the deadline passed");
-        if (!t.headers_done && now - t.started > t.request.first_byte_timeout) return late("no first byte in time");
-        if (t.headers_done && now - t.last_byte > t.request.stall_timeout) return late("the body stopped coming");
+        if (!t.headers_done && now - t.started > t.request.first_byte_timeout)
+            return late("no first byte in time");
+        if (t.headers_done && now - t.last_byte > t.request.stall_timeout)
+            return late("the body stopped coming");
         return {};
     }
 
     static Result<Response> outcome(Transfer& t) {
         if (t.error) return std::unexpected(std::move(*t.error));
-        if (t.refused) return fail(ErrorCode::forbidden, "this URL may not be fetched: the address is not public");
+        if (t.refused)
+            return fail(ErrorCode::forbidden,
+                        "this URL may not be fetched: the address is not public");
         if (t.code == CURLE_OK) {
             t.response.status = t.status();
             return std::move(t.response);
         }
         const auto log = fmt::format("HTTP: {}", curl_easy_strerror(t.code));
         const auto source = fmt::format("curl:{}", static_cast<int>(t.code));
-        if (t.code == CURLE_OPERATION_TIMEDOUT) return fail(ErrorCode::timeout, "the service did not answer in time", {.log = log, .source = source});
+        if (t.code == CURLE_OPERATION_TIMEDOUT)
+            return fail(ErrorCode::timeout, "the service did not answer in time",
+                        {.log = log, .source = source});
         if (t.code == CURLE_URL_MALFORMAT || t.code == CURLE_UNSUPPORTED_PROTOCOL) {
-            return fail(ErrorCode::invalid, "this is not a usable URL", {.log = log, .source = source});
+            return fail(ErrorCode::invalid, "this is not a usable URL",
+                        {.log = log, .source = source});
         }
-        return fail(ErrorCode::unavailable, "the service cannot be reached", {.log = log, .source = source});
+        return fail(ErrorCode::unavailable, "the service cannot be reached",
+                    {.log = log, .source = source});
     }
 
     Result<void> prepare(Transfer& t) {
@@ -201,7 +224,8 @@ class CurlClient final : public Client {
             curl_easy_setopt(t.easy, CURLOPT_PREREQFUNCTION, check_reused);
             curl_easy_setopt(t.easy, CURLOPT_PREREQDATA, &t);
         }
-        const bool plain = request.profile == Profile::operator_configured || options_.allow_plain_http;
+        const bool plain =
+            request.profile == Profile::operator_configured || options_.allow_plain_http;
         curl_easy_setopt(t.easy, CURLOPT_URL, request.url.c_str());
         curl_easy_setopt(t.easy, CURLOPT_PROTOCOLS_STR, plain ? "http,https" : "https");
         curl_easy_setopt(t.easy, CURLOPT_FOLLOWLOCATION, 0L);
@@ -209,7 +233,8 @@ class CurlClient final : public Client {
         curl_easy_setopt(t.easy, CURLOPT_NETRC, static_cast<long>(CURL_NETRC_IGNORED));
         curl_easy_setopt(t.easy, CURLOPT_NOSIGNAL, 1L);
         curl_easy_setopt(t.easy, CURLOPT_USERAGENT, "millrace");
-        curl_easy_setopt(t.easy, CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(request.connect_timeout.count()));
+        curl_easy_setopt(t.easy, CURLOPT_CONNECTTIMEOUT_MS,
+                         static_cast<long>(request.connect_timeout.count()));
         curl_easy_setopt(t.easy, CURLOPT_WRITEFUNCTION, on_body_bytes);
         curl_easy_setopt(t.easy, CURLOPT_WRITEDATA, &t);
         curl_easy_setopt(t.easy, CURLOPT_HEADERFUNCTION, on_header_line);
@@ -220,15 +245,18 @@ class CurlClient final : public Client {
         } else if (request.method != "GET") {
             curl_easy_setopt(t.easy, CURLOPT_CUSTOMREQUEST, request.method.c_str());
             curl_easy_setopt(t.easy, CURLOPT_POSTFIELDS, request.body.c_str());
-            curl_easy_setopt(t.easy, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(request.body.size()));
+            curl_easy_setopt(t.easy, CURLOPT_POSTFIELDSIZE_LARGE,
+                             static_cast<curl_off_t>(request.body.size()));
         }
         t.headers = curl_slist_append(t.headers, "Expect:");
         for (const auto& [name, value] : request.headers) {
-            if (value.find_first_of("\r\n") != std::string::npos) return fail(ErrorCode::invalid, "a header holds a line break");
+            if (value.find_first_of("\r\n") != std::string::npos)
+                return fail(ErrorCode::invalid, "a header holds a line break");
             t.headers = curl_slist_append(t.headers, fmt::format("{}: {}", name, value).c_str());
         }
         curl_easy_setopt(t.easy, CURLOPT_HTTPHEADER, t.headers);
-        for (const auto& entry : options_.resolve) t.resolve = curl_slist_append(t.resolve, entry.c_str());
+        for (const auto& entry : options_.resolve)
+            t.resolve = curl_slist_append(t.resolve, entry.c_str());
         if (t.resolve) curl_easy_setopt(t.easy, CURLOPT_RESOLVE, t.resolve);
         return {};
     }
@@ -242,7 +270,8 @@ class CurlClient final : public Client {
             sockets_.erase(found);
             return;
         }
-        if (found == sockets_.end()) found = sockets_.emplace(fd, std::make_shared<Socket>(executor_, fd)).first;
+        if (found == sockets_.end())
+            found = sockets_.emplace(fd, std::make_shared<Socket>(executor_, fd)).first;
         auto& socket = *found->second;
         socket.want_read = what == CURL_POLL_IN || what == CURL_POLL_INOUT;
         socket.want_write = what == CURL_POLL_OUT || what == CURL_POLL_INOUT;
@@ -250,17 +279,21 @@ class CurlClient final : public Client {
     }
 
     void arm(const SocketPtr& socket, curl_socket_t fd) {
-        const auto wait = [this, &socket, fd](bool Socket::* armed, Descriptor::wait_type type, int event) {
+        const auto wait = [this, &socket, fd](bool Socket::* armed, Descriptor::wait_type type,
+                                              int event) {
             (*socket).*armed = true;
-            socket->descriptor.async_wait(type, [this, alive = alive_, socket, fd, armed, event](const boost::system::error_code& ec) {
+            socket->descriptor.async_wait(type, [this, alive = alive_, socket, fd, armed,
+                                                 event](const boost::system::error_code& ec) {
                 (*socket).*armed = false;
                 if (ec || !*alive || socket->gone) return;
                 act(fd, event);
                 if (*alive && !socket->gone) arm(socket, fd);
             });
         };
-        if (socket->want_read && !socket->reading) wait(&Socket::reading, Descriptor::wait_read, CURL_CSELECT_IN);
-        if (socket->want_write && !socket->writing) wait(&Socket::writing, Descriptor::wait_write, CURL_CSELECT_OUT);
+        if (socket->want_read && !socket->reading)
+            wait(&Socket::reading, Descriptor::wait_read, CURL_CSELECT_IN);
+        if (socket->want_write && !socket->writing)
+            wait(&Socket::writing, Descriptor::wait_write, CURL_CSELECT_OUT);
     }
 
     void arm_timer(long ms) {

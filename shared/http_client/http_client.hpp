@@ -1,6 +1,7 @@
 #pragma once
-// Outbound HTTP over libcurl multi on the io_context. Two profiles: endpoints an operator configured (loopback allowed), and
-// URLs that a user supplied (the full SSRF guard, engineering S11).
+// Outbound HTTP over libcurl multi on the io_context. Two profiles: endpoints an operator
+// configured (loopback allowed), and URLs that a user supplied (the full SSRF guard, engineering
+// S11).
 
 #include <functional>
 #include <memory>
@@ -36,14 +37,16 @@ struct Response {
     [[nodiscard]] std::string_view header(std::string_view name) const noexcept;
 };
 
-/// Receives body bytes as they come (status is known then). An error stops the transfer and is returned to the caller.
+/// Receives body bytes as they come (status is known then). An error stops the transfer and is
+/// returned to the caller.
 using OnBody = std::function<Result<void>(int status, std::string_view bytes)>;
 
 class Client {
  public:
     virtual ~Client() = default;
-    /// Any HTTP status is a value. `unavailable` = could not connect or the connection broke, `timeout`, `too_large`,
-    /// `forbidden` = refused by the guard, `invalid` = not a usable URL. Cancelling the task aborts the transfer.
+    /// Any HTTP status is a value. `unavailable` = could not connect or the connection broke,
+    /// `timeout`, `too_large`, `forbidden` = refused by the guard, `invalid` = not a usable URL.
+    /// Cancelling the task aborts the transfer.
     virtual Task<Result<Response>> send(Request request, Deadline deadline) = 0;
     virtual Task<Result<Response>> stream(Request request, OnBody on_body, Deadline deadline) = 0;
 };
@@ -51,7 +54,8 @@ class Client {
 struct Options {
     std::size_t connections_max = 64;
     bool allow_plain_http = false;  ///< user_supplied only
-    /// Tests only: "host:port:address" as CURLOPT_RESOLVE takes it, so that a name can point where the guard must refuse.
+    /// Tests only: "host:port:address" as CURLOPT_RESOLVE takes it, so that a name can point where
+    /// the guard must refuse.
     std::vector<std::string> resolve;
 };
 std::unique_ptr<Client> make_client(Executor executor, Options options);

@@ -44,8 +44,9 @@ Result<void> walk_object(dom::object object, int depth, const std::string& path)
     std::vector<std::string_view> keys;
     std::unordered_set<std::string_view> many;
     for (const auto field : object) {
-        const bool repeated = keys.size() < k_small_object ? std::ranges::find(keys, field.key) != keys.end()
-                                                           : !many.insert(field.key).second;
+        const bool repeated = keys.size() < k_small_object
+                                  ? std::ranges::find(keys, field.key) != keys.end()
+                                  : !many.insert(field.key).second;
         const auto is_container = field.value.is_object() || field.value.is_array();
         if (repeated) {
             const auto where = join_path(path, field.key);
@@ -77,7 +78,8 @@ struct Document::Impl {
     dom::element root;
 
     ~Impl() {
-        if (parser && idle_parsers().size() < k_parsers_kept) idle_parsers().push_back(std::move(parser));
+        if (parser && idle_parsers().size() < k_parsers_kept)
+            idle_parsers().push_back(std::move(parser));
     }
 };
 
@@ -108,13 +110,16 @@ struct Reader::State {
 };
 
 Reader::Reader(std::shared_ptr<State> state, const detail::Node& node, std::string path)
-    : state_(std::move(state)), node_(std::make_shared<const detail::Node>(node)), path_(std::move(path)) {}
+    : state_(std::move(state)),
+      node_(std::make_shared<const detail::Node>(node)),
+      path_(std::move(path)) {}
 
 Reader Document::reader(std::string_view prefix) const {
     Reader root(std::make_shared<Reader::State>(), detail::Node{impl_->root}, std::string(prefix));
     if (!impl_->root.is_object()) {
         const std::string where = prefix.empty() ? "body" : std::string(prefix);
-        root.state_->error = fail(ErrorCode::invalid, where + ": must be a JSON object", {.field = where}).error();
+        root.state_->error =
+            fail(ErrorCode::invalid, where + ": must be a JSON object", {.field = where}).error();
     }
     return root;
 }
@@ -123,10 +128,13 @@ void Reader::reject(std::string_view key, std::string_view why) {
     if (state_->error) return;
     auto where = join_path(path_, key);
     auto detail = fmt::format("{}: {}", where, why);
-    state_->error = fail(ErrorCode::invalid, std::move(detail), {.field = std::move(where)}).error();
+    state_->error =
+        fail(ErrorCode::invalid, std::move(detail), {.field = std::move(where)}).error();
 }
 
-std::optional<Error> Reader::error() const { return state_->error; }
+std::optional<Error> Reader::error() const {
+    return state_->error;
+}
 
 namespace {
 
@@ -134,11 +142,13 @@ namespace {
 std::optional<dom::element> member(const detail::Node& node, std::string_view key) {
     if (!node.element.is_object()) return std::nullopt;
     dom::element found;
-    if (node.element.get_object().value().at_key(key).get(found) || found.is_null()) return std::nullopt;
+    if (node.element.get_object().value().at_key(key).get(found) || found.is_null())
+        return std::nullopt;
     return found;
 }
 
-/// Stands in for an object that is not there: a default-constructed element may not even be asked what it is.
+/// Stands in for an object that is not there: a default-constructed element may not even be asked
+/// what it is.
 detail::Node empty_object() {
     static thread_local dom::parser parser;
     static thread_local const dom::element empty = parser.parse(std::string_view("{}")).value();
@@ -146,8 +156,10 @@ detail::Node empty_object() {
 }
 
 std::string length_rule(Length length) {
-    if (length.min == length.max) return fmt::format("must be a string of {} characters", length.min);
-    if (length.min == 0) return fmt::format("must be a string of at most {} characters", length.max);
+    if (length.min == length.max)
+        return fmt::format("must be a string of {} characters", length.min);
+    if (length.min == 0)
+        return fmt::format("must be a string of at most {} characters", length.max);
     return fmt::format("must be a string of {} to {} characters", length.min, length.max);
 }
 
@@ -155,7 +167,8 @@ std::optional<std::string> checked_string(dom::element element, Length length) {
     std::string_view text;
     if (element.get_string().get(text)) return std::nullopt;
     const auto size = base::utf8_length(text);
-    if (size < length.min || size > length.max || text.find('\0') != std::string_view::npos) return std::nullopt;
+    if (size < length.min || size > length.max || text.find('\0') != std::string_view::npos)
+        return std::nullopt;
     return std::string(text);
 }
 
@@ -166,7 +179,9 @@ std::optional<double> number_of(dom::element element) {
 
 }  // namespace
 
-bool Reader::has(std::string_view key) const { return member(*node_, key).has_value(); }
+bool Reader::has(std::string_view key) const {
+    return member(*node_, key).has_value();
+}
 
 std::optional<std::string> Reader::optional_string(std::string_view key, Length length) {
     const auto found = member(*node_, key);
@@ -176,7 +191,8 @@ std::optional<std::string> Reader::optional_string(std::string_view key, Length 
     return text;
 }
 
-std::optional<std::int64_t> Reader::optional_integer(std::string_view key, std::int64_t min, std::int64_t max) {
+std::optional<std::int64_t> Reader::optional_integer(std::string_view key, std::int64_t min,
+                                                     std::int64_t max) {
     const auto found = member(*node_, key);
     if (!found) return std::nullopt;
     std::int64_t value = 0;  // 5.0 is no integer here: JSON writes integers without a fraction

@@ -1,9 +1,10 @@
 #pragma once
 // Strict JSON in (simdjson), JSON out (Boost.JSON).
 //
-// parse() walks the whole text: malformed JSON, repeated keys, nesting deeper than 32 and trailing bytes are errors,
-// each naming the path of the offender. Reader then turns an object into fields; unknown members are ignored, a member of
-// the wrong type or out of range is an error that names its path. Decode into a struct at once: a Reader is a view of its Document.
+// parse() walks the whole text: malformed JSON, repeated keys, nesting deeper than 32 and trailing
+// bytes are errors, each naming the path of the offender. Reader then turns an object into fields;
+// unknown members are ignored, a member of the wrong type or out of range is an error that names
+// its path. Decode into a struct at once: a Reader is a view of its Document.
 
 #include <cstdint>
 #include <memory>
@@ -28,7 +29,8 @@ struct Node;  // one simdjson element; complete only in reader.cpp
 
 class Document;
 
-/// Typed access to the members of one JSON object. The first error sticks: read every field, then ask error().
+/// Typed access to the members of one JSON object. The first error sticks: read every field, then
+/// ask error().
 class Reader {
  public:
     /// Required members; a default-constructed value stands in after an error.
@@ -41,7 +43,8 @@ class Reader {
 
     /// Optional members: absent and `null` both give nullopt.
     std::optional<std::string> optional_string(std::string_view key, Length length = {});
-    std::optional<std::int64_t> optional_integer(std::string_view key, std::int64_t min, std::int64_t max);
+    std::optional<std::int64_t> optional_integer(std::string_view key, std::int64_t min,
+                                                 std::int64_t max);
     std::optional<double> optional_number(std::string_view key, double min, double max);
     std::optional<bool> optional_boolean(std::string_view key);
     std::optional<base::Uuid> optional_uuid(std::string_view key);
@@ -54,7 +57,8 @@ class Reader {
     std::string raw(std::string_view key);
     [[nodiscard]] bool has(std::string_view key) const;
 
-    /// Reports a rule of the caller's own ("must be one of …") against a member; ignored after an earlier error.
+    /// Reports a rule of the caller's own ("must be one of …") against a member; ignored after an
+    /// earlier error.
     void reject(std::string_view key, std::string_view why);
 
     /// The first error: code `invalid`, `field` = path, `detail` = "<path>: <what is wrong>".
@@ -77,7 +81,8 @@ class Document {
     Document& operator=(Document&&) noexcept;
     ~Document();
 
-    /// The root as an object; a Reader whose error() is set when the root is something else. `prefix` starts every path.
+    /// The root as an object; a Reader whose error() is set when the root is something else.
+    /// `prefix` starts every path.
     [[nodiscard]] Reader reader(std::string_view prefix = {}) const;
 
  private:

@@ -17,11 +17,21 @@ std::size_t character_size(std::string_view text) {
 void append_escaped(std::string& out, char c) {
     static constexpr char digits[] = "0123456789abcdef";
     switch (c) {
-        case '"': out += "\\\""; return;
-        case '\\': out += "\\\\"; return;
-        case '\n': out += "\\n"; return;
-        case '\r': out += "\\r"; return;
-        case '\t': out += "\\t"; return;
+        case '"':
+            out += "\\\"";
+            return;
+        case '\\':
+            out += "\\\\";
+            return;
+        case '\n':
+            out += "\\n";
+            return;
+        case '\r':
+            out += "\\r";
+            return;
+        case '\t':
+            out += "\\t";
+            return;
         default:
             out += "\\u00";
             out += digits[static_cast<unsigned char>(c) >> 4];
@@ -31,7 +41,9 @@ void append_escaped(std::string& out, char c) {
 
 }  // namespace
 
-std::string dump(const Value& value) { return boost::json::serialize(value); }
+std::string dump(const Value& value) {
+    return boost::json::serialize(value);
+}
 
 void append_quoted(std::string& out, std::string_view text) {
     const bool valid = base::is_valid_utf8(text);

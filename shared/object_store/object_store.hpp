@@ -1,5 +1,6 @@
 #pragma once
-// Large things (documents, audio) live here; events carry a Ref. Keys are made by us ("<tenant>/<uuid>"), never from user input.
+// Large things (documents, audio) live here; events carry a Ref. Keys are made by us
+// ("<tenant>/<uuid>"), never from user input.
 
 #include <filesystem>
 #include <memory>
@@ -17,7 +18,8 @@ struct Ref {
     std::string sha256;      ///< 64 hex digits
 };
 
-/// One object being written. Nothing is visible until finish(); destroying it unfinished discards the bytes.
+/// One object being written. Nothing is visible until finish(); destroying it unfinished discards
+/// the bytes.
 class Upload {
  public:
     virtual ~Upload() = default;
@@ -32,8 +34,10 @@ class Store {
     virtual Task<Result<std::unique_ptr<Upload>>> create(std::string key) = 0;
     /// The whole object; `too_large` above bytes_max, `not_found` if there is none.
     virtual Task<Result<std::string>> read(std::string key, std::uint64_t bytes_max) = 0;
-    /// Copies the object into a local file that the caller owns (a local store may hard-link); returns its path.
-    virtual Task<Result<std::filesystem::path>> fetch(std::string key, std::filesystem::path into) = 0;
+    /// Copies the object into a local file that the caller owns (a local store may hard-link);
+    /// returns its path.
+    virtual Task<Result<std::filesystem::path>> fetch(std::string key,
+                                                      std::filesystem::path into) = 0;
     /// Removing what is not there is no error.
     virtual Task<Result<void>> remove(std::string key) = 0;
 };

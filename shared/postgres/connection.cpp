@@ -48,6 +48,8 @@ std::string startup_options(const Options& options) {
     return out;
 }
 
+constexpr std::string_view k_not_prepared = "26000", k_prepared_already = "42P05";
+
 void ignore_notice(void*, const PGresult*) {}
 
 }  // namespace
@@ -62,10 +64,17 @@ Connection::~Connection() {
 
 Task<Result<void>> Connection::connect(Deadline deadline) {
     const auto startup = startup_options(options_);
-    const std::array<const char*, 8> keywords = {"dbname",          "application_name", "options",          "keepalives_idle",
-                                                 "tcp_user_timeout", "client_encoding",  "connect_timeout", nullptr};
-    const std::array<const char*, 8> values = {options_.dsn.c_str(), options_.application_name.c_str(), startup.c_str(), "5",
-                                               "10000",              "UTF8",                            "5",             nullptr};
+    const std::array<const char*, 8> keywords = {
+        "dbname",           "application_name", "options",         "keepalives_idle",
+        "tcp_user_timeout", "client_encoding",  "connect_timeout", nullptr};
+    const std::array<const char*, 8> values = {options_.dsn.c_str(),
+                                               options_.application_name.c_str(),
+                                               startup.c_str(),
+                                               "5",
+                                               "10000",
+                                               "UTF8",
+                                               "5",
+                                               nullptr};
     connection_ = PQconnectStartParams(keywords.data(), values.data(), 1);
     check(connection_ != nullptr, "libpq has memory");
     auto done = co_await handshake(deadline);
@@ -86,10 +95,12 @@ Task<Result<void>> Connection::handshake(Deadline deadline) {
         if (wanted == PGRES_POLLING_FAILED) break;
         watch_socket();  // libpq may have moved on to another address
         const auto what = wanted == PGRES_POLLING_READING ? Wait::wait_read : Wait::wait_write;
-        if (!co_await wait_ready(socket_, what, deadline)) co_return std::unexpected(broken("connecting took too long", false));
+        if (!co_await wait_ready(socket_, what, deadline))
+            co_return std::unexpected(broken("connecting took too long", false));
         wanted = PQconnectPoll(connection_);
     }
-    if (PQstatus(connection_) != CONNECTION_OK) co_return std::unexpected(broken(PQerrorMessage(connection_), false));
+    if (PQstatus(connection_) != CONNECTION_OK)
+        co_return std::unexpected(broken(PQerrorMessage(connection_), false));
     watch_socket();
     PQsetNoticeReceiver(connection_, ignore_notice, nullptr);
     if (PQsetnonblocking(connection_, 1) != 0 || PQenterPipelineMode(connection_) != 1) {
@@ -123,10 +134,12 @@ bool Connection::send(Batch& batch) {
     for (const auto& call : batch.calls) {
         const auto& values = call.params.values();
         const auto count = static_cast<int>(values.size());
-        if (prepared_.insert(call.statement).second) {
+        if (prepared_.emplace(call.statement, Prepared::sent).second) {
             std::vector<Oid> types;
             for (const auto& value : values) types.push_back(value.type);
-            if (PQsendPrepare(connection_, call.statement->name, call.statement->sql, count, types.data()) != 1) return false;
+            if (PQsendPrepare(connection_, call.statement->name, call.statement->sql, count,
+                              types.data()) != 1)
+                return false;
             batch.steps.push_back({call.statement});
         }
         std::vector<const char*> data;
@@ -135,7 +148,8 @@ bool Connection::send(Batch& batch) {
             data.push_back(value.null ? nullptr : call.params.data().data() + value.offset);
             sizes.push_back(static_cast<int>(value.size));
         }
-        if (PQsendQueryPrepared(connection_, call.statement->name, count, data.data(), sizes.data(), formats.data(), 1) != 1) {
+        if (PQsendQueryPrepared(connection_, call.statement->name, count, data.data(), sizes.data(),
+                                formats.data(), 1) != 1) {
             return false;
         }
         batch.steps.push_back({});
@@ -207,29 +221,47 @@ void Connection::take(PGresult* raw) {
     auto& batch = *sent_.front();
     const auto* prepares = batch.at < batch.steps.size() ? batch.steps[batch.at].prepares : nullptr;
     switch (PQresultStatus(raw)) {
-        case PGRES_PIPELINE_SYNC: return finish_batch();
+        case PGRES_PIPELINE_SYNC:
+            return finish_batch();
         case PGRES_COMMAND_OK:
         case PGRES_TUPLES_OK:
-            if (!prepares) batch.rows.emplace_back(std::make_shared<const Rows::Impl>(std::move(result)));
+            if (prepares) prepared_[prepares] = Prepared::confirmed;
+            if (!prepares)
+                batch.rows.emplace_back(std::make_shared<const Rows::Impl>(std::move(result)));
             return;
         case PGRES_PIPELINE_ABORTED:
-            if (prepares) prepared_.erase(prepares);
+            if (prepares) forget_unconfirmed(prepares);
             return;
         default:
-            if (prepares) prepared_.erase(prepares);
             if (!batch.error) batch.error = error_of(raw);
+            if (prepares && is_sqlstate(*batch.error, k_prepared_already)) {
+                prepared_[prepares] = Prepared::confirmed;
+            } else if (prepares) {
+                forget_unconfirmed(prepares);
+            }
             // What the server says as it closes the connection.
             if (PQstatus(connection_) == CONNECTION_BAD) close(PQerrorMessage(connection_));
     }
 }
 
+void Connection::forget_unconfirmed(const Statement* statement) {
+    const auto found = prepared_.find(statement);
+    if (found != prepared_.end() && found->second == Prepared::sent) prepared_.erase(found);
+}
+
 void Connection::finish_batch() {
     const auto batch = std::move(sent_.front());
     sent_.pop_front();
-    // Prepared by a neighbour whose batch failed before its Parse: once more, with a Parse of its own.
-    if (batch->error && is_sqlstate(*batch->error, "26000") && !batch->retried) {
-        for (const auto& call : batch->calls) prepared_.erase(call.statement);
-        batch->retried = true;
+    // Prepared by a neighbour whose batch failed before its Parse: once more, with a Parse of its
+    // own. Two neighbours may do so at once; the second then learns that it is prepared already.
+    // Nothing of the batch was carried out, and each round confirms at least one statement.
+    const bool unknown = batch->error && is_sqlstate(*batch->error, k_not_prepared);
+    const bool known = batch->error && is_sqlstate(*batch->error, k_prepared_already);
+    if ((unknown || known) && batch->retries <= 2 * batch->calls.size()) {
+        if (unknown) {
+            for (const auto& call : batch->calls) forget_unconfirmed(call.statement);
+        }
+        ++batch->retries;
         batch->error.reset();
         batch->steps.clear();
         batch->rows.clear();
@@ -254,9 +286,11 @@ void Connection::expire(std::chrono::milliseconds silence_max) {
         if (batch->deadline.when() <= now) batch->answer(std::unexpected(late(false)));
     }
     for (auto& batch : sent_) {
-        if (batch->deadline.when() <= now) batch->answer(std::unexpected(late(true)));  // its results are read and dropped
+        if (batch->deadline.when() <= now)
+            batch->answer(std::unexpected(late(true)));  // its results are read and dropped
     }
-    if (!sent_.empty() && now - std::max(last_answer_, sent_.front()->sent) > silence_max) close("the server has stopped answering");
+    if (!sent_.empty() && now - std::max(last_answer_, sent_.front()->sent) > silence_max)
+        close("the server has stopped answering");
 }
 
 Task<Result<void>> Connection::script(const std::string& sql, Deadline deadline) {
@@ -266,15 +300,19 @@ Task<Result<void>> Connection::script(const std::string& sql, Deadline deadline)
     std::optional<Error> failed;
     for (;;) {
         while (PQflush(connection_) > 0) {
-            if (!co_await wait_ready(socket_, Wait::wait_write, deadline)) co_return std::unexpected(late(true));
+            if (!co_await wait_ready(socket_, Wait::wait_write, deadline))
+                co_return std::unexpected(late(true));
         }
         while (PQisBusy(connection_) != 0) {
-            if (!co_await wait_ready(socket_, Wait::wait_read, deadline)) co_return std::unexpected(late(true));
-            if (PQconsumeInput(connection_) != 1) co_return std::unexpected(broken(PQerrorMessage(connection_), true));
+            if (!co_await wait_ready(socket_, Wait::wait_read, deadline))
+                co_return std::unexpected(late(true));
+            if (PQconsumeInput(connection_) != 1)
+                co_return std::unexpected(broken(PQerrorMessage(connection_), true));
         }
         const ResultPtr result(PQgetResult(connection_));
         if (!result) break;
-        if (PQresultStatus(result.get()) == PGRES_FATAL_ERROR && !failed) failed = error_of(result.get());
+        if (PQresultStatus(result.get()) == PGRES_FATAL_ERROR && !failed)
+            failed = error_of(result.get());
     }
     if (failed) co_return std::unexpected(std::move(*failed));
     co_return Result<void>{};

@@ -1,5 +1,6 @@
 #pragma once
-// One libpq connection in pipeline mode: submitted batches go out in order, answers come back in order, one Sync each.
+// One libpq connection in pipeline mode: submitted batches go out in order, answers come back in
+// order, one Sync each.
 
 #include <libpq-fe.h>
 
@@ -7,7 +8,7 @@
 #include <deque>
 #include <memory>
 #include <optional>
-#include <unordered_set>
+#include <unordered_map>
 
 #include "shared/async/event.hpp"
 #include "shared/async/one_shot.hpp"
@@ -19,7 +20,8 @@ using BatchResult = Result<std::vector<Rows>>;
 
 /// Statements of one implicit transaction, and whoever waits for them.
 struct Batch {
-    Batch(Executor executor, std::vector<Call> c, Deadline d) : calls(std::move(c)), deadline(d), done(std::move(executor)) {}
+    Batch(Executor executor, std::vector<Call> c, Deadline d)
+        : calls(std::move(c)), deadline(d), done(std::move(executor)) {}
 
     std::vector<Call> calls;
     Deadline deadline;
@@ -28,14 +30,15 @@ struct Batch {
 
     // Filled while its results come in.
     struct Step {
-        const Statement* prepares = nullptr;  ///< set: this result is of the Parse of that statement
+        const Statement* prepares =
+            nullptr;  ///< set: this result is of the Parse of that statement
     };
     std::vector<Step> steps;
     std::size_t at = 0;  ///< step whose results come next
     std::vector<Rows> rows;
     std::optional<Error> error;
     base::SteadyTime sent{};
-    bool retried = false;
+    std::size_t retries = 0;
 
     void answer(BatchResult result) {
         if (std::exchange(answered, true)) return;
@@ -53,12 +56,13 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
     /// Connects and enters pipeline mode; the Error's log says what the server said.
     Task<Result<void>> connect(Deadline deadline);
-    /// Reads answers until the connection breaks or close() is called; then answers what was sent as ambiguous, and returns those
-    /// batches that were never sent.
+    /// Reads answers until the connection breaks or close() is called; then answers what was sent
+    /// as ambiguous, and returns those batches that were never sent.
     Task<std::vector<BatchPtr>> serve();
 
     void submit(BatchPtr batch);
-    /// Several statements by the simple protocol; only on a connection without anything in flight, outside of serve().
+    /// Several statements by the simple protocol; only on a connection without anything in flight,
+    /// outside of serve().
     Task<Result<void>> script(const std::string& sql, Deadline deadline);
 
     [[nodiscard]] bool usable() const noexcept { return connection_ != nullptr && !broken_; }
@@ -85,7 +89,10 @@ class Connection : public std::enable_shared_from_this<Connection> {
     PGconn* connection_ = nullptr;
     boost::asio::posix::basic_stream_descriptor<Executor> socket_;
     std::deque<BatchPtr> waiting_, sent_;
-    std::unordered_set<const Statement*> prepared_;
+    void forget_unconfirmed(const Statement* statement);
+
+    enum class Prepared : std::uint8_t { sent, confirmed };
+    std::unordered_map<const Statement*, Prepared> prepared_;
     bool pump_posted_ = false, flushing_ = false, broken_ = false;
     std::string why_;
     base::SteadyTime last_answer_{};

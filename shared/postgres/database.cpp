@@ -26,7 +26,8 @@ using ConnectionPtr = std::shared_ptr<Connection>;
 
 class PooledDatabase;
 
-/// A connection that only its holder uses; it is closed with its holder, which rolls back and unlocks on the server.
+/// A connection that only its holder uses; it is closed with its holder, which rolls back and
+/// unlocks on the server.
 class Session {
  public:
     Session(PooledDatabase& owner, ConnectionPtr connection);
@@ -45,14 +46,22 @@ class Session {
 class SessionTransaction final : public Transaction {
  public:
     explicit SessionTransaction(std::unique_ptr<Session> session) : session_(std::move(session)) {}
-    Task<Result<Rows>> run(Call call, Deadline deadline) override { return session_->run(std::move(call), deadline); }
+    Task<Result<Rows>> run(Call call, Deadline deadline) override {
+        auto rows = co_await session_->run(std::move(call), deadline);
+        if (!rows && !failed_) failed_ = rows.error();
+        co_return rows;
+    }
     Task<Result<void>> commit(Deadline deadline) override {
+        if (failed_)
+            co_return std::unexpected(
+                *failed_);  // the server would say ROLLBACK, and call that a success
         CO_TRY_VOID(co_await session_->run({&k_commit, {}}, deadline));
         co_return Result<void>{};
     }
 
  private:
     std::unique_ptr<Session> session_;
+    std::optional<Error> failed_;
 };
 
 class SessionLock final : public Lock {
@@ -60,7 +69,8 @@ class SessionLock final : public Lock {
     explicit SessionLock(std::unique_ptr<Session> session) : session_(std::move(session)) {}
     [[nodiscard]] bool held() const override { return session_->connection().usable(); }
     Task<void> lost() override {
-        while (held()) co_await session_->connection().lost().wait(Deadline::at(base::SteadyTime::max()));
+        while (held())
+            co_await session_->connection().lost().wait(Deadline::at(base::SteadyTime::max()));
     }
 
  private:
@@ -72,11 +82,15 @@ class PooledDatabase final : public Database {
     PooledDatabase(Executor executor, Options options)
         : executor_(executor),
           options_(std::move(options)),
-          tasks_(executor, [this](const std::string& name, const std::string& what) { report(fmt::format("{} died: {}", name, what)); }),
+          tasks_(executor,
+                 [this](const std::string& name, const std::string& what) {
+                     report(fmt::format("{} died: {}", name, what));
+                 }),
           connected_(executor),
           busy_(executor),
           room_(executor) {
-        for (int i = 0; i < options_.connections; ++i) tasks_.spawn("postgres connection", keep_connected());
+        for (int i = 0; i < options_.connections; ++i)
+            tasks_.spawn("postgres connection", keep_connected());
         tasks_.spawn("postgres deadlines", expire());
     }
 
@@ -118,14 +132,16 @@ class PooledDatabase final : public Database {
 
     Task<Result<void>> wait_connected(Deadline deadline) override {
         while (!connected()) {
-            if (!co_await connected_.wait(deadline)) co_return std::unexpected(broken(last_error_, false));
+            if (!co_await connected_.wait(deadline))
+                co_return std::unexpected(broken(last_error_, false));
         }
         co_return Result<void>{};
     }
 
     Task<void> close() override {
         closing_ = true;
-        for (auto& batch : std::exchange(waiting_, {})) batch->answer(std::unexpected(broken("closing", false)));
+        for (auto& batch : std::exchange(waiting_, {}))
+            batch->answer(std::unexpected(broken("closing", false)));
         for (const auto& connection : shared_) connection->close("closing");
         for (const auto& connection : exclusive_) connection->close("closing");
         tasks_.cancel();
@@ -152,13 +168,15 @@ class PooledDatabase final : public Database {
     void dispatch(const BatchPtr& batch) {
         const ConnectionPtr* best = nullptr;
         for (const auto& connection : shared_) {
-            if (connection->usable() && (!best || connection->in_flight() < (*best)->in_flight())) best = &connection;
+            if (connection->usable() && (!best || connection->in_flight() < (*best)->in_flight()))
+                best = &connection;
         }
         if (closing_) return batch->answer(std::unexpected(broken("closing", false)));
         if (best) {
             (*best)->submit(batch);
         } else if (waiting_.size() >= options_.waiting_max) {
-            return batch->answer(std::unexpected(broken("too many calls wait for a connection", false)));
+            return batch->answer(
+                std::unexpected(broken("too many calls wait for a connection", false)));
         } else {
             waiting_.push_back(batch);
         }
@@ -201,7 +219,8 @@ class PooledDatabase final : public Database {
     }
 
     static Task<void> serve_session(ConnectionPtr connection) {
-        for (auto& batch : co_await connection->serve()) batch->answer(std::unexpected(broken(connection->why_broken(), false)));
+        for (auto& batch : co_await connection->serve())
+            batch->answer(std::unexpected(broken(connection->why_broken(), false)));
     }
 
     /// Deadlines are looked at only while something is under way.
@@ -212,7 +231,8 @@ class PooledDatabase final : public Database {
             co_await async::delay(executor_, k_tick);
             const auto now = std::chrono::steady_clock::now();
             for (auto& batch : waiting_) {
-                if (batch->deadline.when() <= now) batch->answer(std::unexpected(broken(last_error_, false)));
+                if (batch->deadline.when() <= now)
+                    batch->answer(std::unexpected(broken(last_error_, false)));
             }
             std::erase_if(waiting_, [](const BatchPtr& batch) { return batch->answered; });
             bool busy = !waiting_.empty();
@@ -236,9 +256,12 @@ class PooledDatabase final : public Database {
     bool closing_ = false;
 };
 
-Session::Session(PooledDatabase& owner, ConnectionPtr connection) : owner_(owner), connection_(std::move(connection)) {}
+Session::Session(PooledDatabase& owner, ConnectionPtr connection)
+    : owner_(owner), connection_(std::move(connection)) {}
 
-Session::~Session() { owner_.forget(connection_); }
+Session::~Session() {
+    owner_.forget(connection_);
+}
 
 Task<Result<Rows>> Session::run(Call call, Deadline deadline) {
     if (!connection_->usable()) co_return std::unexpected(broken(connection_->why_broken(), false));

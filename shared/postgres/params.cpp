@@ -17,23 +17,46 @@ void append_int(std::string& out, Int value) {
     }
 }
 
-std::string_view text_of(const base::Uuid& id) { return {reinterpret_cast<const char*>(id.bytes.data()), id.bytes.size()}; }
+std::string_view text_of(const base::Uuid& id) {
+    return {reinterpret_cast<const char*>(id.bytes.data()), id.bytes.size()};
+}
 
 std::int64_t microseconds(base::WallTime when) {
-    return std::chrono::duration_cast<std::chrono::microseconds>(when.time_since_epoch()).count() - k_epoch_microseconds;
+    return std::chrono::duration_cast<std::chrono::microseconds>(when.time_since_epoch()).count() -
+           k_epoch_microseconds;
 }
 
 // How one element looks on the wire.
-void append(std::string& out, bool v) { out += v ? '\1' : '\0'; }
-void append(std::string& out, std::int16_t v) { append_int(out, v); }
-void append(std::string& out, std::int32_t v) { append_int(out, v); }
-void append(std::string& out, std::int64_t v) { append_int(out, v); }
-void append(std::string& out, float v) { append_int(out, std::bit_cast<std::int32_t>(v)); }
-void append(std::string& out, double v) { append_int(out, std::bit_cast<std::int64_t>(v)); }
-void append(std::string& out, std::string_view v) { out += v; }
-void append(std::string& out, const Bytes& v) { out += v.data; }
-void append(std::string& out, const base::Uuid& v) { out += text_of(v); }
-void append(std::string& out, base::WallTime v) { append_int(out, microseconds(v)); }
+void append(std::string& out, bool v) {
+    out += v ? '\1' : '\0';
+}
+void append(std::string& out, std::int16_t v) {
+    append_int(out, v);
+}
+void append(std::string& out, std::int32_t v) {
+    append_int(out, v);
+}
+void append(std::string& out, std::int64_t v) {
+    append_int(out, v);
+}
+void append(std::string& out, float v) {
+    append_int(out, std::bit_cast<std::int32_t>(v));
+}
+void append(std::string& out, double v) {
+    append_int(out, std::bit_cast<std::int64_t>(v));
+}
+void append(std::string& out, std::string_view v) {
+    out += v;
+}
+void append(std::string& out, const Bytes& v) {
+    out += v.data;
+}
+void append(std::string& out, const base::Uuid& v) {
+    out += text_of(v);
+}
+void append(std::string& out, base::WallTime v) {
+    append_int(out, microseconds(v));
+}
 
 template <class T>
 const T* present(const T& value) {
@@ -44,7 +67,8 @@ const T* present(const std::optional<T>& value) {
     return value ? &*value : nullptr;
 }
 
-/// array_recv's format: dimensions, has-null flag, element type, then (size, lower bound) and the elements.
+/// array_recv's format: dimensions, has-null flag, element type, then (size, lower bound) and the
+/// elements.
 template <class Range>
 void append_array(std::string& out, std::uint32_t element, const Range& values) {
     const auto count = static_cast<std::int32_t>(values.size());
@@ -71,12 +95,12 @@ void append_array(std::string& out, std::uint32_t element, const Range& values) 
 }  // namespace
 
 // Each add() appends one value's wire bytes and remembers where they stand.
-#define MILLRACE_ADD(TYPE, OID, APPEND)                                    \
-    Params& Params::add(TYPE value) {                                      \
-        const auto at = data_.size();                                      \
-        APPEND;                                                            \
-        values_.push_back({OID, false, at, data_.size() - at});            \
-        return *this;                                                      \
+#define MILLRACE_ADD(TYPE, OID, APPEND)                         \
+    Params& Params::add(TYPE value) {                           \
+        const auto at = data_.size();                           \
+        APPEND;                                                 \
+        values_.push_back({OID, false, at, data_.size() - at}); \
+        return *this;                                           \
     }
 
 Params& Params::add(std::nullopt_t) {
@@ -99,12 +123,16 @@ MILLRACE_ADD(std::span<const std::int64_t>, k_int8_array, append_array(data_, k_
 MILLRACE_ADD(std::span<const float>, k_float4_array, append_array(data_, k_float4, value))
 MILLRACE_ADD(std::span<const double>, k_float8_array, append_array(data_, k_float8, value))
 MILLRACE_ADD(std::span<const std::string>, k_text_array, append_array(data_, k_text, value))
-MILLRACE_ADD(std::span<const std::optional<std::string>>, k_text_array, append_array(data_, k_text, value))
+MILLRACE_ADD(std::span<const std::optional<std::string>>, k_text_array,
+             append_array(data_, k_text, value))
 MILLRACE_ADD(std::span<const Bytes>, k_bytea_array, append_array(data_, k_bytea, value))
-MILLRACE_ADD(std::span<const std::optional<Bytes>>, k_bytea_array, append_array(data_, k_bytea, value))
+MILLRACE_ADD(std::span<const std::optional<Bytes>>, k_bytea_array,
+             append_array(data_, k_bytea, value))
 MILLRACE_ADD(std::span<const base::Uuid>, k_uuid_array, append_array(data_, k_uuid, value))
-MILLRACE_ADD(std::span<const std::optional<base::Uuid>>, k_uuid_array, append_array(data_, k_uuid, value))
-MILLRACE_ADD(std::span<const base::WallTime>, k_timestamptz_array, append_array(data_, k_timestamptz, value))
+MILLRACE_ADD(std::span<const std::optional<base::Uuid>>, k_uuid_array,
+             append_array(data_, k_uuid, value))
+MILLRACE_ADD(std::span<const base::WallTime>, k_timestamptz_array,
+             append_array(data_, k_timestamptz, value))
 #undef MILLRACE_ADD
 
 Params& Params::add(const std::vector<bool>& values) {

@@ -1,5 +1,6 @@
 #pragma once
-// The PostgreSQL port: named prepared statements in pipeline mode on few shared connections. All on one thread.
+// The PostgreSQL port: named prepared statements in pipeline mode on few shared connections. All on
+// one thread.
 
 #include <chrono>
 #include <concepts>
@@ -10,6 +11,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -19,8 +21,9 @@
 
 namespace millrace::postgres {
 
-/// A named statement with static storage, beside its owner. Prepared on first use of each connection.
-/// The constructor registers it, so that a test can prepare every statement of the program on a fresh schema.
+/// A named statement with static storage, beside its owner. Prepared on first use of each
+/// connection. The constructor registers it, so that a test can prepare every statement of the
+/// program on a fresh schema.
 struct Statement {
     Statement(const char* name, const char* sql);
     const char* name;
@@ -65,7 +68,12 @@ class Params {
     }
     template <class T>
     Params& add(const std::optional<T>& value) {
-        return value ? add(*value) : add(std::nullopt);
+        // An absent value has its type too: the statement is prepared with the types of its first
+        // call.
+        static_assert(!std::is_pointer_v<T>);
+        add(value ? *value : T{});
+        values_.back().null = !value;
+        return *this;
     }
 
     // One-dimensional arrays.
@@ -122,8 +130,9 @@ class Rows {
 /// One row; views stay valid as long as its Rows.
 class Row {
  public:
-    /// T: bool, int16/32/64, double, std::string, std::string_view (text, bytea, jsonb, any enum), Uuid, Id<…>, WallTime, optional<T>,
-    /// vector<Uuid>, vector<std::string>, vector<int32_t>, vector<float>. A wrong type or an unexpected NULL is a bug: check().
+    /// T: bool, int16/32/64, double, std::string, std::string_view (text, bytea, jsonb, any enum),
+    /// Uuid, Id<…>, WallTime, optional<T>, vector<Uuid>, vector<std::string>, vector<int32_t>,
+    /// vector<float>. A wrong type or an unexpected NULL is a bug: check().
     template <class T>
     [[nodiscard]] T get(int column) const {
         return Getter<T>::get(*this, column);
@@ -144,31 +153,57 @@ class Row {
 };
 
 template <>
-struct Row::Getter<bool> { static bool get(const Row& row, int column); };
+struct Row::Getter<bool> {
+    static bool get(const Row& row, int column);
+};
 template <>
-struct Row::Getter<std::int16_t> { static std::int16_t get(const Row& row, int column); };
+struct Row::Getter<std::int16_t> {
+    static std::int16_t get(const Row& row, int column);
+};
 template <>
-struct Row::Getter<std::int32_t> { static std::int32_t get(const Row& row, int column); };
+struct Row::Getter<std::int32_t> {
+    static std::int32_t get(const Row& row, int column);
+};
 template <>
-struct Row::Getter<std::int64_t> { static std::int64_t get(const Row& row, int column); };
+struct Row::Getter<std::int64_t> {
+    static std::int64_t get(const Row& row, int column);
+};
 template <>
-struct Row::Getter<double> { static double get(const Row& row, int column); };
+struct Row::Getter<double> {
+    static double get(const Row& row, int column);
+};
 template <>
-struct Row::Getter<std::string_view> { static std::string_view get(const Row& row, int column); };
+struct Row::Getter<std::string_view> {
+    static std::string_view get(const Row& row, int column);
+};
 template <>
-struct Row::Getter<std::string> { static std::string get(const Row& row, int column); };
+struct Row::Getter<std::string> {
+    static std::string get(const Row& row, int column);
+};
 template <>
-struct Row::Getter<base::Uuid> { static base::Uuid get(const Row& row, int column); };
+struct Row::Getter<base::Uuid> {
+    static base::Uuid get(const Row& row, int column);
+};
 template <>
-struct Row::Getter<base::WallTime> { static base::WallTime get(const Row& row, int column); };
+struct Row::Getter<base::WallTime> {
+    static base::WallTime get(const Row& row, int column);
+};
 template <>
-struct Row::Getter<std::vector<base::Uuid>> { static std::vector<base::Uuid> get(const Row& row, int column); };
+struct Row::Getter<std::vector<base::Uuid>> {
+    static std::vector<base::Uuid> get(const Row& row, int column);
+};
 template <>
-struct Row::Getter<std::vector<std::string>> { static std::vector<std::string> get(const Row& row, int column); };
+struct Row::Getter<std::vector<std::string>> {
+    static std::vector<std::string> get(const Row& row, int column);
+};
 template <>
-struct Row::Getter<std::vector<std::int32_t>> { static std::vector<std::int32_t> get(const Row& row, int column); };
+struct Row::Getter<std::vector<std::int32_t>> {
+    static std::vector<std::int32_t> get(const Row& row, int column);
+};
 template <>
-struct Row::Getter<std::vector<float>> { static std::vector<float> get(const Row& row, int column); };
+struct Row::Getter<std::vector<float>> {
+    static std::vector<float> get(const Row& row, int column);
+};
 template <class Tag>
 struct Row::Getter<base::Id<Tag>> {
     static base::Id<Tag> get(const Row& row, int column) { return {row.get<base::Uuid>(column)}; }
@@ -189,11 +224,14 @@ template <class... T>
     return {&statement, Params::of(values...)};
 }
 
-/// Errors: `unavailable` = not connected, or the connection broke; `timeout` = deadline or statement_timeout; `conflict` =
-/// unique/exclusion violation, serialization failure, deadlock; `invalid` = data exception or other constraint; `internal` = the rest.
-/// Error::source is "<SQLSTATE>" or "<SQLSTATE>:<constraint>".
-[[nodiscard]] bool is_sqlstate(const Error& error, std::string_view sqlstate, std::string_view constraint = {});
-/// The statement was sent and the connection broke, or the deadline passed, before the answer: it may have committed.
+/// Errors: `unavailable` = not connected, or the connection broke; `timeout` = deadline or
+/// statement_timeout; `conflict` = unique/exclusion violation, serialization failure, deadlock;
+/// `invalid` = data exception or other constraint; `internal` = the rest. Error::source is
+/// "<SQLSTATE>" or "<SQLSTATE>:<constraint>".
+[[nodiscard]] bool is_sqlstate(const Error& error, std::string_view sqlstate,
+                               std::string_view constraint = {});
+/// The statement was sent and the connection broke, or the deadline passed, before the answer: it
+/// may have committed.
 [[nodiscard]] bool is_ambiguous(const Error& error);
 
 /// An explicit transaction on a connection of its own; rolls back when destroyed uncommitted.
@@ -201,10 +239,13 @@ class Transaction {
  public:
     virtual ~Transaction() = default;
     virtual Task<Result<Rows>> run(Call call, Deadline deadline) = 0;
+    /// Once a statement has failed, or its answer did not come in time, this returns that error and
+    /// nothing is committed.
     virtual Task<Result<void>> commit(Deadline deadline) = 0;
 };
 
-/// A session-level advisory lock on a connection of its own; released when destroyed, or by the server when this process dies.
+/// A session-level advisory lock on a connection of its own; released when destroyed, or by the
+/// server when this process dies.
 class Lock {
  public:
     virtual ~Lock() = default;
@@ -217,10 +258,13 @@ class Lock {
 class Database {
  public:
     virtual ~Database() = default;
-    /// One statement, one transaction. Many may be in flight on one connection; they run in the order of their calls.
+    /// One statement, one transaction. Many may be in flight on one connection; they run in the
+    /// order of their calls.
     virtual Task<Result<Rows>> run(Call call, Deadline deadline) = 0;
-    /// All statements in one transaction and one round trip; the first error rolls all back and is returned.
-    virtual Task<Result<std::vector<Rows>>> transaction(std::vector<Call> calls, Deadline deadline) = 0;
+    /// All statements in one transaction and one round trip; the first error rolls all back and is
+    /// returned.
+    virtual Task<Result<std::vector<Rows>>> transaction(std::vector<Call> calls,
+                                                        Deadline deadline) = 0;
     virtual Task<Result<std::unique_ptr<Transaction>>> begin(Deadline deadline) = 0;
     /// nullptr when someone else holds it.
     virtual Task<Result<std::unique_ptr<Lock>>> try_lock(std::int64_t key, Deadline deadline) = 0;
@@ -241,10 +285,12 @@ struct Options {
     std::chrono::milliseconds statement_timeout{3000};
     std::chrono::milliseconds lock_timeout{1000};
     std::vector<std::pair<std::string, std::string>> settings;  ///< of every connection
-    std::size_t waiting_max = 10'000;  ///< calls that wait for a connection; more are refused as `unavailable`
+    std::size_t waiting_max =
+        10'000;  ///< calls that wait for a connection; more are refused as `unavailable`
     std::function<void(std::string)> on_event;  ///< connections lost and made; for the log
 };
-/// Settings that pin the plans of the hot statements, for the pipeline role [engineering finding 16].
+/// Settings that pin the plans of the hot statements, for the pipeline role [engineering finding
+/// 16].
 [[nodiscard]] std::vector<std::pair<std::string, std::string>> pinned_plans();
 
 std::unique_ptr<Database> make_database(Executor executor, Options options);

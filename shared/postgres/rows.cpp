@@ -16,7 +16,8 @@ Int read_int(std::string_view bytes) {
     check(bytes.size() >= sizeof(Int), "a column has the width of its type");
     std::make_unsigned_t<Int> out = 0;
     for (std::size_t i = 0; i < sizeof(Int); ++i) {
-        out = static_cast<std::make_unsigned_t<Int>>(out << 8 | static_cast<unsigned char>(bytes[i]));
+        out =
+            static_cast<std::make_unsigned_t<Int>>(out << 8 | static_cast<unsigned char>(bytes[i]));
     }
     return static_cast<Int>(out);
 }
@@ -46,16 +47,23 @@ base::Uuid read_uuid(std::string_view wire) {
 std::int64_t read_integer(const Row& row, int column) {
     const auto wire = row.wire(column);
     switch (row.type(column)) {
-        case k_int2: return read_int<std::int16_t>(wire);
-        case k_int4: return read_int<std::int32_t>(wire);
-        case k_int8: return read_int<std::int64_t>(wire);
-        default: check(false, "the column is an integer"); return 0;
+        case k_int2:
+            return read_int<std::int16_t>(wire);
+        case k_int4:
+            return read_int<std::int32_t>(wire);
+        case k_int8:
+            return read_int<std::int64_t>(wire);
+        default:
+            check(false, "the column is an integer");
+            return 0;
     }
 }
 
 }  // namespace
 
-std::size_t Rows::size() const noexcept { return impl_ ? static_cast<std::size_t>(PQntuples(impl_->result.get())) : 0; }
+std::size_t Rows::size() const noexcept {
+    return impl_ ? static_cast<std::size_t>(PQntuples(impl_->result.get())) : 0;
+}
 
 std::size_t Rows::affected() const noexcept {
     if (!impl_) return 0;
@@ -81,7 +89,9 @@ std::string_view Row::wire(int column) const {
             static_cast<std::size_t>(PQgetlength(result, static_cast<int>(row_), column))};
 }
 
-std::uint32_t Row::type(int column) const { return PQftype(rows_->result.get(), column); }
+std::uint32_t Row::type(int column) const {
+    return PQftype(rows_->result.get(), column);
+}
 
 bool Row::Getter<bool>::get(const Row& row, int column) {
     check(row.type(column) == k_bool, "the column is a boolean");
@@ -95,9 +105,12 @@ std::int32_t Row::Getter<std::int32_t>::get(const Row& row, int column) {
     check(row.type(column) != k_int8, "the column is no wider than an integer");
     return static_cast<std::int32_t>(read_integer(row, column));
 }
-std::int64_t Row::Getter<std::int64_t>::get(const Row& row, int column) { return read_integer(row, column); }
+std::int64_t Row::Getter<std::int64_t>::get(const Row& row, int column) {
+    return read_integer(row, column);
+}
 double Row::Getter<double>::get(const Row& row, int column) {
-    if (row.type(column) == k_float4) return std::bit_cast<float>(read_int<std::int32_t>(row.wire(column)));
+    if (row.type(column) == k_float4)
+        return std::bit_cast<float>(read_int<std::int32_t>(row.wire(column)));
     check(row.type(column) == k_float8, "the column is a double");
     return std::bit_cast<double>(read_int<std::int64_t>(row.wire(column)));
 }
@@ -105,16 +118,22 @@ std::string_view Row::Getter<std::string_view>::get(const Row& row, int column) 
     const auto wire = row.wire(column);
     return row.type(column) == k_jsonb ? wire.substr(1) : wire;  // jsonb begins with its version
 }
-std::string Row::Getter<std::string>::get(const Row& row, int column) { return std::string(row.get<std::string_view>(column)); }
-base::Uuid Row::Getter<base::Uuid>::get(const Row& row, int column) { return read_uuid(row.wire(column)); }
+std::string Row::Getter<std::string>::get(const Row& row, int column) {
+    return std::string(row.get<std::string_view>(column));
+}
+base::Uuid Row::Getter<base::Uuid>::get(const Row& row, int column) {
+    return read_uuid(row.wire(column));
+}
 base::WallTime Row::Getter<base::WallTime>::get(const Row& row, int column) {
     check(row.type(column) == k_timestamptz, "the column is a timestamptz");
     const auto micros = read_int<std::int64_t>(row.wire(column)) + k_epoch_microseconds;
-    return base::WallTime(std::chrono::duration_cast<base::WallTime::duration>(std::chrono::microseconds(micros)));
+    return base::WallTime(
+        std::chrono::duration_cast<base::WallTime::duration>(std::chrono::microseconds(micros)));
 }
 std::vector<base::Uuid> Row::Getter<std::vector<base::Uuid>>::get(const Row& row, int column) {
     std::vector<base::Uuid> out;
-    each_element(row.wire(column), [&out](std::string_view wire) { out.push_back(read_uuid(wire)); });
+    each_element(row.wire(column),
+                 [&out](std::string_view wire) { out.push_back(read_uuid(wire)); });
     return out;
 }
 std::vector<std::string> Row::Getter<std::vector<std::string>>::get(const Row& row, int column) {
@@ -124,12 +143,15 @@ std::vector<std::string> Row::Getter<std::vector<std::string>>::get(const Row& r
 }
 std::vector<std::int32_t> Row::Getter<std::vector<std::int32_t>>::get(const Row& row, int column) {
     std::vector<std::int32_t> out;
-    each_element(row.wire(column), [&out](std::string_view wire) { out.push_back(read_int<std::int32_t>(wire)); });
+    each_element(row.wire(column),
+                 [&out](std::string_view wire) { out.push_back(read_int<std::int32_t>(wire)); });
     return out;
 }
 std::vector<float> Row::Getter<std::vector<float>>::get(const Row& row, int column) {
     std::vector<float> out;
-    each_element(row.wire(column), [&out](std::string_view w) { out.push_back(std::bit_cast<float>(read_int<std::int32_t>(w))); });
+    each_element(row.wire(column), [&out](std::string_view w) {
+        out.push_back(std::bit_cast<float>(read_int<std::int32_t>(w)));
+    });
     return out;
 }
 

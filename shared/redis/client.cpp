@@ -18,15 +18,18 @@ constexpr auto k_silence_max = std::chrono::seconds(2);
 /// Redis names scripts by their SHA-1.
 std::string sha_of(const Script& script) {
     std::array<unsigned char, SHA_DIGEST_LENGTH> digest{};
-    SHA1(reinterpret_cast<const unsigned char*>(script.lua), std::strlen(script.lua), digest.data());
+    SHA1(reinterpret_cast<const unsigned char*>(script.lua), std::strlen(script.lua),
+         digest.data());
     return base::hex({reinterpret_cast<const char*>(digest.data()), digest.size()});
 }
 
 std::unexpected<Error> away(std::string_view why) {
-    return fail(ErrorCode::unavailable, "the cache cannot be reached", {.log = "Redis: " + std::string(why)});
+    return fail(ErrorCode::unavailable, "the cache cannot be reached",
+                {.log = "Redis: " + std::string(why)});
 }
 
-/// A command whose reply has not come. hiredis holds one reference through `data`, the client's deadline list another.
+/// A command whose reply has not come. hiredis holds one reference through `data`, the client's
+/// deadline list another.
 struct Pending {
     explicit Pending(Executor executor, Deadline d) : done(std::move(executor)), deadline(d) {}
     async::OneShot<Result<Reply>> done;
@@ -43,7 +46,9 @@ using PendingPtr = std::shared_ptr<Pending>;
 class AsyncClient final : public Client {
  public:
     AsyncClient(Executor executor, Options options)
-        : pending_max_(options.pending_max), timer_(executor), alive_(std::make_shared<bool>(true)),
+        : pending_max_(options.pending_max),
+          timer_(executor),
+          alive_(std::make_shared<bool>(true)),
           link_(executor, std::move(options), {.up = [] {}, .down = [] {}}) {}
 
     ~AsyncClient() override { *alive_ = false; }
@@ -52,12 +57,16 @@ class AsyncClient final : public Client {
         if (!link_.connected()) co_return away("not connected");
         if (pending_.size() >= pending_max_) co_return away("too many commands in flight");
         auto pending = std::make_shared<Pending>(link_.executor(), deadline);
-        auto* held = new PendingPtr(pending);  // hiredis calls back exactly once, with nothing when the connection goes
-        const bool sent = link_.send(args, [](redisAsyncContext*, void* reply, void* data) {
-            const std::unique_ptr<PendingPtr> mine(static_cast<PendingPtr*>(data));
-            (*mine)->replied = true;
-            (*mine)->answer(reply_of(static_cast<const redisReply*>(reply)));
-        }, held);
+        auto* held = new PendingPtr(
+            pending);  // hiredis calls back exactly once, with nothing when the connection goes
+        const bool sent = link_.send(
+            args,
+            [](redisAsyncContext*, void* reply, void* data) {
+                const std::unique_ptr<PendingPtr> mine(static_cast<PendingPtr*>(data));
+                (*mine)->replied = true;
+                (*mine)->answer(reply_of(static_cast<const redisReply*>(reply)));
+            },
+            held);
         if (!sent) {
             delete held;
             co_return away("the connection is closing");
@@ -67,10 +76,13 @@ class AsyncClient final : public Client {
         co_return co_await pending->done.wait();
     }
 
-    Task<Result<Reply>> script(const Script& script, Args keys, Args args, Deadline deadline) override {
+    Task<Result<Reply>> script(const Script& script, Args keys, Args args,
+                               Deadline deadline) override {
         Args call{"EVALSHA", sha_of(script), std::to_string(keys.size())};
-        call.insert(call.end(), std::make_move_iterator(keys.begin()), std::make_move_iterator(keys.end()));
-        call.insert(call.end(), std::make_move_iterator(args.begin()), std::make_move_iterator(args.end()));
+        call.insert(call.end(), std::make_move_iterator(keys.begin()),
+                    std::make_move_iterator(keys.end()));
+        call.insert(call.end(), std::make_move_iterator(args.begin()),
+                    std::make_move_iterator(args.end()));
         auto reply = co_await command(call, deadline);
         if (reply || reply.error().source != "redis:NOSCRIPT") co_return reply;
         call[0] = "EVAL";
@@ -97,7 +109,8 @@ class AsyncClient final : public Client {
             for (const auto& pending : pending_) {
                 silent |= !pending->replied && now - pending->sent > k_silence_max;
                 if (pending->deadline.when() <= now) {
-                    pending->answer(fail(ErrorCode::timeout, "the cache did not answer in time", {.log = "Redis: the deadline passed"}));
+                    pending->answer(fail(ErrorCode::timeout, "the cache did not answer in time",
+                                         {.log = "Redis: the deadline passed"}));
                 }
             }
             std::erase_if(pending_, [](const PendingPtr& p) { return p->replied; });

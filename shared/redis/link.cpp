@@ -14,7 +14,8 @@ constexpr auto k_backoff_first = std::chrono::milliseconds(50);
 constexpr auto k_backoff_max = std::chrono::milliseconds(1000);
 }  // namespace
 
-/// hiredis asks to be told when its socket is readable or writable; the descriptor stays hiredis' own.
+/// hiredis asks to be told when its socket is readable or writable; the descriptor stays hiredis'
+/// own.
 struct Link::Watch : std::enable_shared_from_this<Link::Watch> {
     Watch(Executor executor, redisAsyncContext* c) : context(c), socket(executor, c->c.fd) {}
 
@@ -25,22 +26,24 @@ struct Link::Watch : std::enable_shared_from_this<Link::Watch> {
     void arm_read() {
         reading = true;
         if (std::exchange(read_armed, true)) return;
-        socket.async_wait(Descriptor::wait_read, [self = shared_from_this()](const boost::system::error_code& ec) {
-            self->read_armed = false;
-            if (ec || !self->context || !self->reading) return;
-            redisAsyncHandleRead(self->context);
-            if (self->context && self->reading) self->arm_read();
-        });
+        socket.async_wait(Descriptor::wait_read,
+                          [self = shared_from_this()](const boost::system::error_code& ec) {
+                              self->read_armed = false;
+                              if (ec || !self->context || !self->reading) return;
+                              redisAsyncHandleRead(self->context);
+                              if (self->context && self->reading) self->arm_read();
+                          });
     }
     void arm_write() {
         writing = true;
         if (std::exchange(write_armed, true)) return;
-        socket.async_wait(Descriptor::wait_write, [self = shared_from_this()](const boost::system::error_code& ec) {
-            self->write_armed = false;
-            if (ec || !self->context || !self->writing) return;
-            redisAsyncHandleWrite(self->context);
-            if (self->context && self->writing) self->arm_write();
-        });
+        socket.async_wait(Descriptor::wait_write,
+                          [self = shared_from_this()](const boost::system::error_code& ec) {
+                              self->write_armed = false;
+                              if (ec || !self->context || !self->writing) return;
+                              redisAsyncHandleWrite(self->context);
+                              if (self->context && self->writing) self->arm_write();
+                          });
     }
     void release() {
         context = nullptr;
@@ -49,7 +52,11 @@ struct Link::Watch : std::enable_shared_from_this<Link::Watch> {
 };
 
 Link::Link(Executor executor, Options options, Hooks hooks)
-    : executor_(executor), options_(std::move(options)), hooks_(std::move(hooks)), self_(std::make_shared<Link*>(this)), timer_(executor) {
+    : executor_(executor),
+      options_(std::move(options)),
+      hooks_(std::move(hooks)),
+      self_(std::make_shared<Link*>(this)),
+      timer_(executor) {
     auto address = parse_url(options_.url);
     check(address.has_value(), "the configuration checks the Redis URL");
     address_ = std::move(*address);
@@ -63,8 +70,9 @@ Link::~Link() {
 }
 
 void Link::connect() {
-    auto* context = address_.unix_path.empty() ? redisAsyncConnect(address_.host.c_str(), address_.port)
-                                               : redisAsyncConnectUnix(address_.unix_path.c_str());
+    auto* context = address_.unix_path.empty()
+                        ? redisAsyncConnect(address_.host.c_str(), address_.port)
+                        : redisAsyncConnectUnix(address_.unix_path.c_str());
     check(context != nullptr, "hiredis has memory");
     if (context->err != 0) {
         const std::string why = context->errstr;
@@ -97,9 +105,13 @@ void Link::connect() {
 void Link::hello() {
     timer_.cancel();
     const auto ignore = [](redisAsyncContext*, void*, void*) {};
-    if (!address_.password.empty()) redisAsyncCommand(context_, ignore, nullptr, "AUTH %s", address_.password.c_str());
-    if (address_.database != 0) redisAsyncCommand(context_, ignore, nullptr, "SELECT %d", address_.database);
-    if (!options_.client_name.empty()) redisAsyncCommand(context_, ignore, nullptr, "CLIENT SETNAME %s", options_.client_name.c_str());
+    if (!address_.password.empty())
+        redisAsyncCommand(context_, ignore, nullptr, "AUTH %s", address_.password.c_str());
+    if (address_.database != 0)
+        redisAsyncCommand(context_, ignore, nullptr, "SELECT %d", address_.database);
+    if (!options_.client_name.empty())
+        redisAsyncCommand(context_, ignore, nullptr, "CLIENT SETNAME %s",
+                          options_.client_name.c_str());
     backoff_ = k_backoff_first;
     up_ = true;
     hooks_.up();
@@ -111,7 +123,9 @@ void Link::lost(std::string_view why) {
     context_ = nullptr;
     watch_.reset();
     if (stopping_) return;
-    if (options_.on_event) options_.on_event(fmt::format("{}: {}", was_up ? "connection lost" : "cannot connect", why));
+    if (options_.on_event)
+        options_.on_event(
+            fmt::format("{}: {}", was_up ? "connection lost" : "cannot connect", why));
     hooks_.down();
     connect_later();
 }
@@ -145,21 +159,27 @@ bool Link::send(const Args& args, redisCallbackFn* on_reply, void* data) {
         parts.push_back(arg.data());
         sizes.push_back(arg.size());
     }
-    return redisAsyncCommandArgv(context_, on_reply, data, static_cast<int>(args.size()), parts.data(), sizes.data()) == REDIS_OK;
+    return redisAsyncCommandArgv(context_, on_reply, data, static_cast<int>(args.size()),
+                                 parts.data(), sizes.data()) == REDIS_OK;
 }
 
 Result<Reply> reply_of(const redisReply* reply) {
-    if (!reply) return fail(ErrorCode::unavailable, "the cache cannot be reached", {.log = "Redis: the connection was lost"});
+    if (!reply)
+        return fail(ErrorCode::unavailable, "the cache cannot be reached",
+                    {.log = "Redis: the connection was lost"});
     switch (reply->type) {
         case REDIS_REPLY_ERROR: {
             const std::string text(reply->str, reply->len);
             const auto word = text.substr(0, text.find(' '));
-            const bool passing = word == "LOADING" || word == "MASTERDOWN" || word == "OOM" || word == "BUSY" || word == "TRYAGAIN" ||
-                                 word == "CLUSTERDOWN" || word == "READONLY";
-            return fail(passing ? ErrorCode::unavailable : ErrorCode::internal, "the cache refused a command",
+            const bool passing = word == "LOADING" || word == "MASTERDOWN" || word == "OOM" ||
+                                 word == "BUSY" || word == "TRYAGAIN" || word == "CLUSTERDOWN" ||
+                                 word == "READONLY";
+            return fail(passing ? ErrorCode::unavailable : ErrorCode::internal,
+                        "the cache refused a command",
                         {.log = "Redis: " + text, .source = "redis:" + word});
         }
-        case REDIS_REPLY_INTEGER: return Reply{std::int64_t{reply->integer}};
+        case REDIS_REPLY_INTEGER:
+            return Reply{std::int64_t{reply->integer}};
         case REDIS_REPLY_ARRAY: {
             Array items;
             items.reserve(reply->elements);
@@ -169,8 +189,10 @@ Result<Reply> reply_of(const redisReply* reply) {
             }
             return Reply{std::move(items)};
         }
-        case REDIS_REPLY_NIL: return Reply{};
-        default: return Reply{std::string(reply->str, reply->len)};
+        case REDIS_REPLY_NIL:
+            return Reply{};
+        default:
+            return Reply{std::string(reply->str, reply->len)};
     }
 }
 

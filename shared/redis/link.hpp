@@ -1,5 +1,6 @@
 #pragma once
-// One hiredis asynchronous context on Asio, and its reconnection. The client and the subscriber are built on it.
+// One hiredis asynchronous context on Asio, and its reconnection. The client and the subscriber are
+// built on it.
 
 #include <hiredis/async.h>
 #include <hiredis/hiredis.h>
@@ -18,8 +19,9 @@ namespace millrace::redis {
 class Link {
  public:
     struct Hooks {
-        std::function<void()> up;    ///< connected, authenticated, database selected
-        std::function<void()> down;  ///< after hiredis has answered every pending command with nothing
+        std::function<void()> up;  ///< connected, authenticated, database selected
+        std::function<void()>
+            down;  ///< after hiredis has answered every pending command with nothing
     };
 
     Link(Executor executor, Options options, Hooks hooks);

@@ -1,6 +1,6 @@
 #pragma once
-// The Redis port: commands, scripts, streams, and pub/sub wake-ups. Redis is the wire, never the truth: every caller
-// has an answer to `unavailable`.
+// The Redis port: commands, scripts, streams, and pub/sub wake-ups. Redis is the wire, never the
+// truth: every caller has an answer to `unavailable`.
 
 #include <functional>
 #include <memory>
@@ -17,7 +17,8 @@ namespace millrace::redis {
 struct Reply;
 using Array = std::vector<Reply>;
 struct Reply {
-    std::variant<std::monostate, std::int64_t, std::string, Array> value;  ///< monostate = nil; errors become Error
+    std::variant<std::monostate, std::int64_t, std::string, Array>
+        value;  ///< monostate = nil; errors become Error
 
     [[nodiscard]] bool is_nil() const noexcept { return value.index() == 0; }
     /// 0, empty, empty when it is something else.
@@ -37,22 +38,26 @@ struct Script {
 class Client {
  public:
     virtual ~Client() = default;
-    /// `unavailable` at once while disconnected (reconnection runs in the background), `timeout` past the deadline.
+    /// `unavailable` at once while disconnected (reconnection runs in the background), `timeout`
+    /// past the deadline.
     virtual Task<Result<Reply>> command(Args args, Deadline deadline) = 0;
-    virtual Task<Result<Reply>> script(const Script& script, Args keys, Args args, Deadline deadline) = 0;
+    virtual Task<Result<Reply>> script(const Script& script, Args keys, Args args,
+                                       Deadline deadline) = 0;
     /// Sends and forgets: the reply is counted, not waited for.
     virtual void post(Args args) = 0;
     [[nodiscard]] virtual bool connected() const = 0;
 };
 
-/// Wake-ups. Messages may be lost (reconnection, slow reader): the truth stands elsewhere and is read after subscribing.
+/// Wake-ups. Messages may be lost (reconnection, slow reader): the truth stands elsewhere and is
+/// read after subscribing.
 class Subscriber {
  public:
     using OnMessage = std::function<void(std::string_view payload)>;
     using Token = std::uint64_t;
 
     virtual ~Subscriber() = default;
-    /// Several handlers may follow one channel; the channel is left with its last handler. Handlers run on the io thread.
+    /// Several handlers may follow one channel; the channel is left with its last handler. Handlers
+    /// run on the io thread.
     virtual Token subscribe(std::string channel, OnMessage on_message) = 0;
     virtual void unsubscribe(Token token) = 0;
     /// Called after each (re)connection once all channels are subscribed again: read the truth now.

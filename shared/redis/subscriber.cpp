@@ -1,4 +1,6 @@
 #include <map>
+#include <optional>
+#include <set>
 
 #include "shared/redis/link.hpp"
 
@@ -11,8 +13,15 @@ constexpr auto k_ping_every = std::chrono::seconds(5);
 class AsyncSubscriber final : public Subscriber {
  public:
     AsyncSubscriber(Executor executor, Options options)
-        : timer_(executor), alive_(std::make_shared<bool>(true)),
-          link_(executor, std::move(options), {.up = [this] { resubscribe(); }, .down = [this] { unanswered_ = 0; }}) {
+        : timer_(executor),
+          alive_(std::make_shared<bool>(true)),
+          link_(executor, std::move(options),
+                {.up = [this] { resubscribe(); },
+                 .down =
+                     [this] {
+                         unanswered_ = 0;
+                         awaited_.reset();
+                     }}) {
         ping_later();
     }
 
@@ -35,30 +44,58 @@ class AsyncSubscriber final : public Subscriber {
         channel->second.erase(token);
         if (channel->second.empty()) {
             send("UNSUBSCRIBE", channel->first);
+            confirmed(channel->first);  // nobody waits for it any more
             channels_.erase(channel);
         }
         tokens_.erase(named);
     }
 
-    void on_ready(std::function<void()> callback) override { ready_.push_back(std::move(callback)); }
+    void on_ready(std::function<void()> callback) override {
+        ready_.push_back(std::move(callback));
+    }
     [[nodiscard]] bool connected() const override { return link_.connected(); }
 
  private:
     void send(std::string_view command, const std::string& channel) {
-        (void)link_.send({std::string(command), channel}, [](redisAsyncContext*, void* reply, void* self) {
-            static_cast<AsyncSubscriber*>(self)->take(static_cast<const redisReply*>(reply));
-        }, this);
+        (void)link_.send(
+            {std::string(command), channel},
+            [](redisAsyncContext*, void* reply, void* self) {
+                static_cast<AsyncSubscriber*>(self)->take(static_cast<const redisReply*>(reply));
+            },
+            this);
     }
 
     void resubscribe() {
         unanswered_ = 0;
-        for (const auto& [channel, handlers] : channels_) send("SUBSCRIBE", channel);
-        for (const auto& callback : ready_) callback();
+        awaited_.emplace();
+        for (const auto& [channel, handlers] : channels_) {
+            awaited_->insert(channel);
+            send("SUBSCRIBE", channel);
+        }
+        tell_ready();
+    }
+
+    /// Only a confirmed subscription misses nothing: what is read on another connection meanwhile
+    /// may be older than it.
+    void tell_ready() {
+        if (!awaited_ || !awaited_->empty()) return;
+        awaited_.reset();
+        const auto callbacks = ready_;  // one may add another
+        for (const auto& callback : callbacks) callback();
+    }
+
+    void confirmed(const std::string& channel) {
+        if (!awaited_) return;
+        awaited_->erase(channel);
+        tell_ready();
     }
 
     void take(const redisReply* reply) {
         if (!reply || reply->type != REDIS_REPLY_ARRAY || reply->elements != 3) return;
-        const auto text = [reply](std::size_t i) { return std::string_view(reply->element[i]->str, reply->element[i]->len); };
+        const auto text = [reply](std::size_t i) {
+            return std::string_view(reply->element[i]->str, reply->element[i]->len);
+        };
+        if (text(0) == "subscribe") return confirmed(std::string(text(1)));
         if (text(0) != "message") return;
         const auto channel = channels_.find(std::string(text(1)));
         if (channel == channels_.end()) return;
@@ -88,17 +125,22 @@ class AsyncSubscriber final : public Subscriber {
     std::map<std::string, std::map<Token, OnMessage>> channels_;
     std::map<Token, std::string> tokens_;
     std::vector<std::function<void()>> ready_;
+    std::optional<std::set<std::string>>
+        awaited_;  ///< channels a new connection has not confirmed; none: ready was told
     Token next_token_ = 1;
     int unanswered_ = 0;
     Link link_;
 };
 
-/// hiredis before 1.0 takes the reply to PING in subscribed state for a message without a subscriber, so a subscription that
-/// is made anew, and confirmed, does the same service.
+/// hiredis before 1.0 takes the reply to PING in subscribed state for a message without a
+/// subscriber, so a subscription that is made anew, and confirmed, does the same service.
 void AsyncSubscriber::probe() {
-    (void)link_.send({"SUBSCRIBE", "millrace:ping"}, [](redisAsyncContext*, void* reply, void* self) {
-        if (reply) static_cast<AsyncSubscriber*>(self)->unanswered_ = 0;
-    }, this);
+    (void)link_.send(
+        {"SUBSCRIBE", "millrace:ping"},
+        [](redisAsyncContext*, void* reply, void* self) {
+            if (reply) static_cast<AsyncSubscriber*>(self)->unanswered_ = 0;
+        },
+        this);
 }
 
 }  // namespace

@@ -5,7 +5,9 @@
 namespace millrace::redis {
 
 Result<Address> parse_url(std::string_view url) {
-    const auto bad = fail(ErrorCode::invalid, "the Redis URL must look like redis://[:password@]host[:port][/db] or unix:///path");
+    const auto bad =
+        fail(ErrorCode::invalid,
+             "the Redis URL must look like redis://[:password@]host[:port][/db] or unix:///path");
     Address out;
     if (url.starts_with("unix://")) {
         out.unix_path = url.substr(7);

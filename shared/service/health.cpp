@@ -14,8 +14,10 @@ constexpr std::size_t k_request_bytes_max = 2048;
 constexpr auto k_timeout = std::chrono::seconds(2);
 }  // namespace
 
-HealthServer::HealthServer(Executor executor, const std::string& address, std::uint16_t port, Answers answers)
-    : acceptor_(executor, Tcp::endpoint(boost::asio::ip::make_address(address), port)), answers_(std::move(answers)) {
+HealthServer::HealthServer(Executor executor, const std::string& address, std::uint16_t port,
+                           Answers answers)
+    : acceptor_(executor, Tcp::endpoint(boost::asio::ip::make_address(address), port)),
+      answers_(std::move(answers)) {
     telemetry::log::info("health", {{"port", std::int64_t{this->port()}}});
 }
 
@@ -39,9 +41,11 @@ Task<void> HealthServer::answer(Socket socket) {
     });
     std::string request;
     bool failed = false;
-    while (!failed && request.find("\r\n\r\n") == std::string::npos && request.size() < k_request_bytes_max) {
+    while (!failed && request.find("\r\n\r\n") == std::string::npos &&
+           request.size() < k_request_bytes_max) {
         char bytes[512];
-        const auto [ec, size] = co_await socket.async_read_some(boost::asio::buffer(bytes), async::use_result);
+        const auto [ec, size] =
+            co_await socket.async_read_some(boost::asio::buffer(bytes), async::use_result);
         failed = static_cast<bool>(ec);
         if (!ec) request.append(bytes, size);
     }
@@ -54,19 +58,24 @@ Task<void> HealthServer::answer(Socket socket) {
 
 std::string HealthServer::response(std::string_view request) const {
     const auto render = [](std::string_view status, std::string_view type, std::string_view body) {
-        return fmt::format("HTTP/1.1 {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nConnection: close\r\nCache-Control: no-store\r\n\r\n{}",
-                           status, type, body.size(), body);
+        return fmt::format(
+            "HTTP/1.1 {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nConnection: "
+            "close\r\nCache-Control: no-store\r\n\r\n{}",
+            status, type, body.size(), body);
     };
     const auto is = [request](std::string_view path) {
-        return request.starts_with("GET " + std::string(path) + " ") || request.starts_with("GET " + std::string(path) + "?");
+        return request.starts_with("GET " + std::string(path) + " ") ||
+               request.starts_with("GET " + std::string(path) + "?");
     };
     if (is("/livez")) return render("200 OK", "text/plain", "ok\n");
     if (is("/metrics")) return render("200 OK", "text/plain; version=0.0.4", answers_.metrics());
     if (is("/readyz")) {
         const auto failing = answers_.ready();
-        if (failing.empty()) return render("200 OK", "application/json", "{\"status\":\"ready\",\"failing\":[]}\n");
+        if (failing.empty())
+            return render("200 OK", "application/json", "{\"status\":\"ready\",\"failing\":[]}\n");
         return render("503 Service Unavailable", "application/json",
-                      fmt::format("{{\"status\":\"not ready\",\"failing\":[\"{}\"]}}\n", fmt::join(failing, "\",\"")));
+                      fmt::format("{{\"status\":\"not ready\",\"failing\":[\"{}\"]}}\n",
+                                  fmt::join(failing, "\",\"")));
     }
     return render("404 Not Found", "text/plain", "there are /livez, /readyz and /metrics\n");
 }

@@ -19,7 +19,8 @@ class HealthServer {
     };
 
     /// Throws std::system_error when the address cannot be bound (start-up only).
-    HealthServer(Executor executor, const std::string& address, std::uint16_t port, Answers answers);
+    HealthServer(Executor executor, const std::string& address, std::uint16_t port,
+                 Answers answers);
 
     Task<void> serve();
     [[nodiscard]] std::uint16_t port() const { return acceptor_.local_endpoint().port(); }

@@ -29,13 +29,18 @@ constexpr auto k_tidy_up = std::chrono::seconds(5);
 
 telemetry::log::Level level_of(std::string_view name) {
     using telemetry::log::Level;
-    return name == "debug" ? Level::debug : name == "warning" ? Level::warning : name == "error" ? Level::error : Level::info;
+    return name == "debug"     ? Level::debug
+           : name == "warning" ? Level::warning
+           : name == "error"   ? Level::error
+                               : Level::info;
 }
 
 double cpu_seconds() {
     rusage usage{};
     getrusage(RUSAGE_SELF, &usage);
-    const auto seconds = [](const timeval& t) { return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) / 1e6; };
+    const auto seconds = [](const timeval& t) {
+        return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) / 1e6;
+    };
     return seconds(usage.ru_utime) + seconds(usage.ru_stime);
 }
 
@@ -53,9 +58,14 @@ class Service::Health : public HealthServer {
 };
 
 Service::Service(const config::Process& process, std::string program)
-    : process_(process), program_(std::move(program)), tracer_(!process.otlp_url.empty()), tasks_(make_group()), stopping_(executor()) {
+    : process_(process),
+      program_(std::move(program)),
+      tracer_(!process.otlp_url.empty()),
+      tasks_(make_group()),
+      stopping_(executor()) {
     telemetry::log::configure(process_.name, level_of(process_.log_level));
-    metrics_.observe("process_cpu_seconds_total", "User and system CPU time", "counter", cpu_seconds);
+    metrics_.observe("process_cpu_seconds_total", "User and system CPU time", "counter",
+                     cpu_seconds);
     metrics_.observe("process_resident_memory_bytes", "Resident memory", "gauge", resident_bytes);
     metrics_.observe("millrace_spans_dropped_total", "Spans that nobody took in time", "counter",
                      [this] { return static_cast<double>(tracer_.dropped()); });
@@ -69,10 +79,14 @@ async::TaskGroup Service::make_group() {
             }};
 }
 
-void Service::ready_check(std::string name, std::function<bool()> check) { checks_.emplace_back(std::move(name), std::move(check)); }
+void Service::ready_check(std::string name, std::function<bool()> check) {
+    checks_.emplace_back(std::move(name), std::move(check));
+}
 
 std::function<void(std::string)> Service::log_events(std::string driver) const {
-    return [driver = std::move(driver)](const std::string& what) { telemetry::log::warning("driver event", {{"driver", driver}, {"event", what}}); };
+    return [driver = std::move(driver)](const std::string& what) {
+        telemetry::log::warning("driver event", {{"driver", driver}, {"event", what}});
+    };
 }
 
 Task<void> Service::watch_signals() {
@@ -88,7 +102,8 @@ Task<void> Service::watch_signals() {
 
 /// How late the loop is: a handler that blocks shows here.
 Task<void> Service::watch_loop() {
-    auto& lag = metrics_.gauge("millrace_loop_lag_seconds", "How late the event loop was at its last tick", {});
+    auto& lag = metrics_.gauge("millrace_loop_lag_seconds",
+                               "How late the event loop was at its last tick", {});
     for (;;) {
         const auto due = std::chrono::steady_clock::now() + k_loop_tick;
         co_await async::delay(executor(), k_loop_tick);
@@ -98,7 +113,8 @@ Task<void> Service::watch_loop() {
 
 Task<void> Service::export_spans() {
     auto client = http_client::make_client(executor(), {});
-    auto& failed = metrics_.counter("millrace_span_exports_failed_total", "Exports that the trace collector did not take", {});
+    auto& failed = metrics_.counter("millrace_span_exports_failed_total",
+                                    "Exports that the trace collector did not take", {});
     for (;;) {
         auto spans = tracer_.take(k_export_max);
         if (!spans.empty()) {
@@ -107,7 +123,8 @@ Task<void> Service::export_spans() {
                                          .headers = {{"Content-Type", "application/json"}},
                                          .body = telemetry::otlp_json(spans, program_),
                                          .profile = http_client::Profile::operator_configured};
-            const auto sent = co_await client->send(std::move(request), Deadline::in(k_export_timeout));
+            const auto sent =
+                co_await client->send(std::move(request), Deadline::in(k_export_timeout));
             if (!sent || sent->status >= 300) failed.add();
         }
         if (tracer_.waiting() >= k_export_max) continue;
@@ -136,17 +153,21 @@ Task<void> Service::main(std::function<Task<Result<void>>()> body) {
     try {
         const auto ended = co_await body();
         if (!ended) {
-            telemetry::log::error("ended", {{"cause", ended.error().log.empty() ? ended.error().detail : ended.error().log}});
+            telemetry::log::error(
+                "ended",
+                {{"cause", ended.error().log.empty() ? ended.error().detail : ended.error().log}});
             exit_code_ = 1;
         }
     } catch (const std::exception& e) {
         telemetry::log::error("ended by an exception", {{"cause", e.what()}});
         exit_code_ = 1;
     }
-    if (tracer_.enabled() && tracer_.waiting() > 0) co_await async::delay(executor(), 2 * k_export_every);
+    if (tracer_.enabled() && tracer_.waiting() > 0)
+        co_await async::delay(executor(), 2 * k_export_every);
     tasks_.cancel();
     if (!co_await tasks_.join(Deadline::in(k_tidy_up))) {
-        telemetry::log::error("tasks did not end", {{"tasks", static_cast<std::int64_t>(tasks_.size())}});
+        telemetry::log::error("tasks did not end",
+                              {{"tasks", static_cast<std::int64_t>(tasks_.size())}});
         _exit(exit_code_ == 0 ? 1 : exit_code_);
     }
     health_.reset();
@@ -159,7 +180,8 @@ int Service::run(std::function<Task<Result<void>>()> body) {
     return exit_code_;
 }
 
-bool start_up(int argc, char** argv, std::string_view program, config::Loader& loader, int& exit_code) {
+bool start_up(int argc, char** argv, std::string_view program, config::Loader& loader,
+              int& exit_code) {
     base::crypto_init();
     loader.refuse_unknown(config::known_names());
     const std::string_view option = argc > 1 ? argv[1] : "";
@@ -168,7 +190,8 @@ bool start_up(int argc, char** argv, std::string_view program, config::Loader& l
         if (option == "--version") return false;
         fmt::print("\nConfigured by the environment:\n");
         for (const auto& s : loader.settings()) {
-            fmt::print("  {:<32} {}{}\n", s.name, s.meaning, s.otherwise.empty() ? "" : fmt::format(" (default {})", s.otherwise));
+            fmt::print("  {:<32} {}{}\n", s.name, s.meaning,
+                       s.otherwise.empty() ? "" : fmt::format(" (default {})", s.otherwise));
         }
         fmt::print("\nOptions: --check-config, --help, --version\n");
         return false;
@@ -179,7 +202,8 @@ bool start_up(int argc, char** argv, std::string_view program, config::Loader& l
         return false;
     }
     if (!loader.problems().empty()) {
-        fmt::print(stderr, "{}: the configuration has {} problem(s):\n", program, loader.problems().size());
+        fmt::print(stderr, "{}: the configuration has {} problem(s):\n", program,
+                   loader.problems().size());
         for (const auto& problem : loader.problems()) fmt::print(stderr, "  {}\n", problem);
         exit_code = 1;
         return false;

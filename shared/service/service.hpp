@@ -1,5 +1,6 @@
 #pragma once
-// The skeleton of every process: configuration, one io_context, signals, background tasks, health and metrics, traces.
+// The skeleton of every process: configuration, one io_context, signals, background tasks, health
+// and metrics, traces.
 
 #include <boost/asio/io_context.hpp>
 #include <functional>
@@ -38,8 +39,8 @@ class Service {
     /// A driver's on_event hook: its connections lost and made, as warnings.
     [[nodiscard]] std::function<void(std::string)> log_events(std::string driver) const;
 
-    /// Runs `body` on the io_context until it returns, then cancels what is left. The process's exit code: 0, or 1 when the body
-    /// failed.
+    /// Runs `body` on the io_context until it returns, then cancels what is left. The process's
+    /// exit code: 0, or 1 when the body failed.
     int run(std::function<Task<Result<void>>()> body);
 
  private:
@@ -62,16 +63,19 @@ class Service {
     int exit_code_ = 0;
 };
 
-/// What a main does first: handles --check-config, --version and --help, reads the configuration with `read`, and lists *all* of its
-/// problems on stderr. nullopt: exit with `exit_code`.
+/// What a main does first: handles --check-config, --version and --help, reads the configuration
+/// with `read`, and lists *all* of its problems on stderr. nullopt: exit with `exit_code`.
 template <class Config>
-std::optional<Config> load_config(int argc, char** argv, std::string_view program, int& exit_code, Config (*read)(config::Loader&));
+std::optional<Config> load_config(int argc, char** argv, std::string_view program, int& exit_code,
+                                  Config (*read)(config::Loader&));
 
 /// The non-template part: true when the process is to go on.
-bool start_up(int argc, char** argv, std::string_view program, config::Loader& loader, int& exit_code);
+bool start_up(int argc, char** argv, std::string_view program, config::Loader& loader,
+              int& exit_code);
 
 template <class Config>
-std::optional<Config> load_config(int argc, char** argv, std::string_view program, int& exit_code, Config (*read)(config::Loader&)) {
+std::optional<Config> load_config(int argc, char** argv, std::string_view program, int& exit_code,
+                                  Config (*read)(config::Loader&)) {
     config::Loader loader;
     Config config = read(loader);
     if (!start_up(argc, argv, program, loader, exit_code)) return std::nullopt;

@@ -27,15 +27,18 @@ Settings& settings() {
 constexpr std::array<std::string_view, 4> k_levels = {"debug", "info", "warning", "error"};
 
 bool is_secret(std::string_view name) {
-    static constexpr std::array<std::string_view, 6> words = {"password", "secret", "token", "authorization", "api_key", "cookie"};
-    return std::ranges::any_of(words, [name](std::string_view word) { return name.find(word) != std::string_view::npos; });
+    static constexpr std::array<std::string_view, 6> words = {"password",      "secret",  "token",
+                                                              "authorization", "api_key", "cookie"};
+    return std::ranges::any_of(
+        words, [name](std::string_view word) { return name.find(word) != std::string_view::npos; });
 }
 
 /// Credentials that stand inside a text: "Bearer …" and "token=…".
 std::string masked(std::string_view text) {
     std::string out(text);
     for (const std::string_view mark : {"Bearer ", "bearer ", "token="}) {
-        for (auto at = out.find(mark); at != std::string::npos; at = out.find(mark, at + mark.size())) {
+        for (auto at = out.find(mark); at != std::string::npos;
+             at = out.find(mark, at + mark.size())) {
             const auto from = at + mark.size();
             const auto end = std::min(out.find_first_of(" \"'&\r\n", from), out.size());
             out.replace(from, end - from, "***");
@@ -50,7 +53,8 @@ void append(std::string& out, std::string_view name, const Value& value) {
     if (const auto* text = std::get_if<std::string_view>(&value)) {
         if (is_secret(name)) {
             out += "\"***\"";
-        } else if (text->find("earer ") != std::string_view::npos || text->find("token=") != std::string_view::npos) {
+        } else if (text->find("earer ") != std::string_view::npos ||
+                   text->find("token=") != std::string_view::npos) {
             json::append_quoted(out, masked(*text));
         } else {
             json::append_quoted(out, *text);
@@ -74,10 +78,13 @@ void write(Level level, std::string_view message, Fields fields) {
 
 }  // namespace
 
-void configure(std::string_view process, Level least) { settings() = {std::string(process), least}; }
+void configure(std::string_view process, Level least) {
+    settings() = {std::string(process), least};
+}
 
 std::string format(Level level, std::string_view message, Fields fields) {
-    std::string out = fmt::format(R"({{"time":"{}","level":"{}","process":)", base::rfc3339_millis(std::chrono::system_clock::now()),
+    std::string out = fmt::format(R"({{"time":"{}","level":"{}","process":)",
+                                  base::rfc3339_millis(std::chrono::system_clock::now()),
                                   k_levels[static_cast<std::size_t>(level)]);
     json::append_quoted(out, settings().process);
     out += R"(,"message":)";
@@ -90,9 +97,17 @@ std::string format(Level level, std::string_view message, Fields fields) {
     return out;
 }
 
-void debug(std::string_view message, Fields fields) { write(Level::debug, message, fields); }
-void info(std::string_view message, Fields fields) { write(Level::info, message, fields); }
-void warning(std::string_view message, Fields fields) { write(Level::warning, message, fields); }
-void error(std::string_view message, Fields fields) { write(Level::error, message, fields); }
+void debug(std::string_view message, Fields fields) {
+    write(Level::debug, message, fields);
+}
+void info(std::string_view message, Fields fields) {
+    write(Level::info, message, fields);
+}
+void warning(std::string_view message, Fields fields) {
+    write(Level::warning, message, fields);
+}
+void error(std::string_view message, Fields fields) {
+    write(Level::error, message, fields);
+}
 
 }  // namespace millrace::telemetry::log

@@ -1,5 +1,6 @@
 #pragma once
-// Logs: one JSON object a line on stderr, a constant message and fields. Secrets are masked by the name of their field.
+// Logs: one JSON object a line on stderr, a constant message and fields. Secrets are masked by the
+// name of their field.
 
 #include <cstdint>
 #include <initializer_list>

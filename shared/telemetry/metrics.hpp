@@ -1,6 +1,6 @@
 #pragma once
-// Prometheus metrics of one process: registered once, then plain additions on the io thread. Labels are fixed at registration
-// and never hold a tenant, a user or anything else without a bound.
+// Prometheus metrics of one process: registered once, then plain additions on the io thread. Labels
+// are fixed at registration and never hold a tenant, a user or anything else without a bound.
 
 #include <cstdint>
 #include <deque>
@@ -34,7 +34,8 @@ class Gauge {
 
 class Histogram {
  public:
-    explicit Histogram(std::vector<double> bounds) : bounds_(std::move(bounds)), counts_(bounds_.size() + 1) {}
+    explicit Histogram(std::vector<double> bounds)
+        : bounds_(std::move(bounds)), counts_(bounds_.size() + 1) {}
     void observe(double value) noexcept;
     [[nodiscard]] std::uint64_t count() const noexcept { return count_; }
 
@@ -48,12 +49,15 @@ class Histogram {
 
 class Registry {
  public:
-    /// References stay valid as long as the registry. The same name and labels give the same metric.
+    /// References stay valid as long as the registry. The same name and labels give the same
+    /// metric.
     Counter& counter(std::string name, std::string help, Labels labels);
     Gauge& gauge(std::string name, std::string help, Labels labels);
-    Histogram& histogram(std::string name, std::string help, Labels labels, std::vector<double> bounds);
+    Histogram& histogram(std::string name, std::string help, Labels labels,
+                         std::vector<double> bounds);
     /// A value that is asked for when somebody looks. `type` is "gauge" or "counter".
-    void observe(std::string name, std::string help, std::string type, std::function<double()> read);
+    void observe(std::string name, std::string help, std::string type,
+                 std::function<double()> read);
 
     /// Text exposition format 0.0.4.
     [[nodiscard]] std::string text() const;

@@ -1,5 +1,6 @@
 #pragma once
-// Traces: W3C Trace Context in and out, spans into a bounded queue, OTLP/HTTP JSON for whoever exports them.
+// Traces: W3C Trace Context in and out, spans into a bounded queue, OTLP/HTTP JSON for whoever
+// exports them.
 
 #include <array>
 #include <chrono>
@@ -51,7 +52,8 @@ class Tracer;
 /// Ends when destroyed. Costs next to nothing while nobody exports.
 class Span {
  public:
-    Span(Tracer* tracer, std::string name, TraceContext context, std::array<std::uint8_t, 8> parent, int kind);
+    Span(Tracer* tracer, std::string name, TraceContext context, std::array<std::uint8_t, 8> parent,
+         int kind);
     Span(Span&& other) noexcept;
     Span& operator=(Span&&) = delete;
     ~Span();
@@ -67,7 +69,8 @@ class Span {
 
 class Tracer {
  public:
-    /// `enabled`: whether somebody takes the spans. More than `queue_max` waiting are dropped and counted.
+    /// `enabled`: whether somebody takes the spans. More than `queue_max` waiting are dropped and
+    /// counted.
     Tracer(bool enabled, std::size_t queue_max = 4096) : enabled_(enabled), queue_max_(queue_max) {}
 
     [[nodiscard]] Span start(std::string name, const TraceContext& parent, int kind = 1);

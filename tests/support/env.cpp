@@ -8,13 +8,15 @@
 namespace millrace::tests {
 
 std::optional<std::string> optional_env(const char* name) {
-    const char* value = std::getenv(name);  // NOLINT(concurrency-mt-unsafe): tests read it before any thread exists
+    const char* value =
+        std::getenv(name);  // NOLINT(concurrency-mt-unsafe): tests read it before any thread exists
     return value ? std::optional<std::string>(value) : std::nullopt;
 }
 
 std::string require_env(const char* name) {
     auto value = optional_env(name);
-    if (!value) FAIL(name << " is not set: run this test through scripts/test, which starts the servers");
+    if (!value)
+        FAIL(name << " is not set: run this test through scripts/test, which starts the servers");
     return *value;
 }
 

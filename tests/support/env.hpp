@@ -9,7 +9,8 @@ namespace millrace::tests {
 std::string require_env(const char* name);
 std::optional<std::string> optional_env(const char* name);
 
-/// The reference folder beside the project (contracts, data), or nullopt after printing why the test has nothing to read.
+/// The reference folder beside the project (contracts, data), or nullopt after printing why the
+/// test has nothing to read.
 std::optional<std::filesystem::path> reference_folder();
 
 }  // namespace millrace::tests

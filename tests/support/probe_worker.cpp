@@ -26,7 +26,8 @@ struct Input {
 Result<Input> decode(const std::string& text) {
     TRY(const auto document, json::parse(text));
     auto in = document.reader("input");
-    Input out{.echo = in.raw("echo"), .text = in.optional_string("text", {0, 100'000}).value_or("")};
+    Input out{.echo = in.raw("echo"),
+              .text = in.optional_string("text", {0, 100'000}).value_or("")};
     out.pause = std::chrono::milliseconds(in.optional_integer("ms", 0, 600'000).value_or(0));
     const auto times = in.optional_integer("times", 0, 1000);
     out.times = times.value_or(0);
@@ -36,7 +37,8 @@ Result<Input> decode(const std::string& text) {
 }
 
 Outcome echoed(const Input& input, const Job& job) {
-    return succeed(R"({"echo":)" + input.echo + R"(,"attempt":)" + std::to_string(job.attempt) + "}");
+    return succeed(R"({"echo":)" + input.echo + R"(,"attempt":)" + std::to_string(job.attempt) +
+                   "}");
 }
 
 Task<Result<Outcome>> ok(Job job, Attempt&) {
@@ -52,7 +54,8 @@ Task<Result<Outcome>> sleep(Job job, Attempt& attempt) {
 
 Task<Result<Outcome>> fail_times(Job job, Attempt&) {
     CO_TRY(const auto input, decode(job.input));
-    if (job.attempt <= input.times) co_return fail(ErrorCode::unavailable, "the probe was told to fail");
+    if (job.attempt <= input.times)
+        co_return fail(ErrorCode::unavailable, "the probe was told to fail");
     co_return echoed(input, job);
 }
 
@@ -63,7 +66,8 @@ Task<Result<Outcome>> never(Job, Attempt&) {
 Task<Result<Outcome>> hang(Job, Attempt& attempt) {
     async::Event never_set(attempt.executor());
     co_await never_set.wait(Deadline::at(base::SteadyTime::max()));
-    co_await async::delay(attempt.executor(), std::chrono::hours(1));  // cancelled before: throws here
+    co_await async::delay(attempt.executor(),
+                          std::chrono::hours(1));  // cancelled before: throws here
     co_return succeed("{}");
 }
 
@@ -77,7 +81,9 @@ Task<Result<Outcome>> stream(Job job, Attempt& attempt) {
     CO_TRY(const auto input, decode(job.input));
     std::string_view rest = input.text;
     while (!rest.empty()) {
-        const auto end = std::min(rest.find(' ') == std::string_view::npos ? rest.size() : rest.find(' ') + 1, rest.size());
+        const auto end =
+            std::min(rest.find(' ') == std::string_view::npos ? rest.size() : rest.find(' ') + 1,
+                     rest.size());
         attempt.live().delta(rest.substr(0, end));
         rest.remove_prefix(end);
         if (input.pause.count() > 0) co_await async::delay(attempt.executor(), input.pause);
@@ -88,8 +94,9 @@ Task<Result<Outcome>> stream(Job job, Attempt& attempt) {
 }  // namespace
 
 std::map<std::string, workers::runtime::Handler> probe_handlers() {
-    return {{"probe.ok", ok},       {"probe.sleep", sleep},         {"probe.fail", fail_times}, {"probe.never", never},
-            {"probe.hang", hang},   {"probe.abort", abort_process}, {"probe.stream", stream},   {"probe.ordered", fail_times}};
+    return {{"probe.ok", ok},         {"probe.sleep", sleep},       {"probe.fail", fail_times},
+            {"probe.never", never},   {"probe.hang", hang},         {"probe.abort", abort_process},
+            {"probe.stream", stream}, {"probe.ordered", fail_times}};
 }
 
 }  // namespace millrace::tests

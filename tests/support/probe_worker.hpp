@@ -1,6 +1,6 @@
 #pragma once
-// The probe: kinds of job that succeed, take their time, fail, hang and crash. Built on the public runtime only; the tests and
-// benchmarks of the job machinery run on it.
+// The probe: kinds of job that succeed, take their time, fail, hang and crash. Built on the public
+// runtime only; the tests and benchmarks of the job machinery run on it.
 
 #include <map>
 #include <string>
@@ -14,9 +14,10 @@ namespace millrace::tests {
 /// probe.fail     {"times": n}              → fails transiently n times, then succeeds
 /// probe.never    {}                        → can never work
 /// probe.hang     {}                        → never ends by itself
-/// probe.abort    {"times": n}              → takes its process down n times (every time without `times`), then succeeds
-/// probe.stream   {"text": …, "ms": pause}  → says the text word by word; the result's answer is the text
-/// probe.ordered  {"echo": any, "times": n} → like ok and fail, one after the other per order key
+/// probe.abort    {"times": n}              → takes its process down n times (every time without
+/// `times`), then succeeds probe.stream   {"text": …, "ms": pause}  → says the text word by word;
+/// the result's answer is the text probe.ordered  {"echo": any, "times": n} → like ok and fail, one
+/// after the other per order key
 [[nodiscard]] std::map<std::string, workers::runtime::Handler> probe_handlers();
 
 }  // namespace millrace::tests

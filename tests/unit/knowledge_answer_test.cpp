@@ -11,13 +11,19 @@ using namespace millrace::domain::knowledge;
 namespace {
 
 const std::string k_leave =
-    "休暇\n年次有給休暇は、入社日から6か月が経過した日に10日付与されます。病気で休むときは、始業の1時間前までに店の電話へ連絡してください。";
+    "休暇\n年次有給休暇は、入社日から6か月が経過した日に10日付与されます。病気で休むときは、始業の1"
+    "時間前までに店の電話へ連絡してください。";
 const std::string k_machine =
-    "Cleaning\nThe espresso machine has to be descaled every three months. Descaling takes about ninety minutes. See https://example.com/manual for more.";
+    "Cleaning\nThe espresso machine has to be descaled every three months. Descaling takes about "
+    "ninety minutes. See https://example.com/manual for more.";
 
-std::vector<Passage> passages() { return {{"就業規則", k_leave}, {"Espresso machine guide", k_machine}}; }
+std::vector<Passage> passages() {
+    return {{"就業規則", k_leave}, {"Espresso machine guide", k_machine}};
+}
 
-LocalAnswer ask(std::string_view question, AnswerOptions options = {}) { return answer_locally(question, passages(), {}, options); }
+LocalAnswer ask(std::string_view question, AnswerOptions options = {}) {
+    return answer_locally(question, passages(), {}, options);
+}
 
 struct Said {
     std::string text;
@@ -46,8 +52,10 @@ Said filtered_anyhow(const std::string& text) {
     const auto whole = filtered({text});
     std::vector<std::string> characters;
     for (const char c : text) {
-        if ((static_cast<unsigned char>(c) & 0xC0) == 0x80) characters.back() += c;
-        else characters.emplace_back(1, c);
+        if ((static_cast<unsigned char>(c) & 0xC0) == 0x80)
+            characters.back() += c;
+        else
+            characters.emplace_back(1, c);
     }
     CHECK(filtered(characters).text == whole.text);
     CHECK(filtered(characters).citations.size() == whole.citations.size());
@@ -87,28 +95,34 @@ TEST_CASE("what the passages do not answer is refused in the question's language
 
 TEST_CASE("an answer keeps within its limits") {
     std::string lengthy;
-    for (int i = 0; i < 60; ++i) lengthy += "エスプレッソマシンの除石灰作業の手順その" + std::to_string(i) + "は、";
+    for (int i = 0; i < 60; ++i)
+        lengthy += "エスプレッソマシンの除石灰作業の手順その" + std::to_string(i) + "は、";
     lengthy += "三か月ごとに行います。";
     const std::vector<Passage> all{{"手順", lengthy}};
     for (const std::size_t limit : {40UL, 100UL, 300UL}) {
-        const auto answer = answer_locally("エスプレッソマシンの除石灰作業の手順は？", all, {}, {.characters_max = limit, .threshold = 0});
+        const auto answer = answer_locally("エスプレッソマシンの除石灰作業の手順は？", all, {},
+                                           {.characters_max = limit, .threshold = 0});
         CHECK(millrace::base::utf8_length(answer.text()) <= limit);
         CHECK(millrace::base::is_valid_utf8(answer.text()));
     }
-    const auto short_one = answer_locally("エスプレッソマシンの除石灰作業の手順は？", all, {}, {.tokens_max = 20, .threshold = 0});
+    const auto short_one = answer_locally("エスプレッソマシンの除石灰作業の手順は？", all, {},
+                                          {.tokens_max = 20, .threshold = 0});
     CHECK(millrace::base::utf8_length(short_one.text()) <= 30);
 }
 
 TEST_CASE("a citation goes through only with bytes that stand in its passage") {
-    const auto said = filtered_anyhow("It is every three months[2: \"descaled every three months\"].");
+    const auto said =
+        filtered_anyhow("It is every three months[2: \"descaled every three months\"].");
     CHECK(said.text == "It is every three months[2].");
     REQUIRE(said.citations.size() == 1);
     CHECK(said.citations[0].passage == 1);
     CHECK(said.citations[0].quote == "descaled every three months");
     // Widths, case and white space do not matter.
     CHECK(filtered({"６か月です[1: \"入社日から ６か月 が経過\"]"}).citations.size() == 1);
-    for (const char* fabricated : {"[2: \"descaled every four months\"]", "[1: \"descaled every three months\"]", "[3: \"three months\"]",
-                                   "[0: \"three months\"]", "[99]", "[2: \"\"]", "[2: \"e\"]", "[18446744073709551617]", "[2"}) {
+    for (const char* fabricated :
+         {"[2: \"descaled every four months\"]", "[1: \"descaled every three months\"]",
+          "[3: \"three months\"]", "[0: \"three months\"]", "[99]", "[2: \"\"]", "[2: \"e\"]",
+          "[18446744073709551617]", "[2"}) {
         CAPTURE(fabricated);
         const auto out = filtered_anyhow(std::string("It lasts a year") + fabricated);
         CHECK(out.text == "It lasts a year");
@@ -118,26 +132,34 @@ TEST_CASE("a citation goes through only with bytes that stand in its passage") {
 }
 
 TEST_CASE("a plain mark cites the quotation, or the sentence, before it") {
-    CHECK(filtered_anyhow("The guide says \"every three months\"[2].").text == "The guide says \"every three months\"[2].");
+    CHECK(filtered_anyhow("The guide says \"every three months\"[2].").text ==
+          "The guide says \"every three months\"[2].");
     CHECK(filtered_anyhow("Descaling takes about ninety minutes.[2]").citations.size() == 1);
-    CHECK(filtered_anyhow("Descaling takes about nine hours and costs much money.[2]").citations.empty());
-    CHECK(filtered_anyhow("病気で休むときは、始業の1時間前までに店の電話へ連絡してください。[1][2]").text ==
-          "病気で休むときは、始業の1時間前までに店の電話へ連絡してください。[1]");
-    CHECK(filtered_anyhow("Descaling takes about ninety minutes [1, 2].").text == "Descaling takes about ninety minutes [2].");
+    CHECK(filtered_anyhow("Descaling takes about nine hours and costs much money.[2]")
+              .citations.empty());
+    CHECK(filtered_anyhow("病気で休むときは、始業の1時間前までに店の電話へ連絡してください。[1][2]")
+              .text == "病気で休むときは、始業の1時間前までに店の電話へ連絡してください。[1]");
+    CHECK(filtered_anyhow("Descaling takes about ninety minutes [1, 2].").text ==
+          "Descaling takes about ninety minutes [2].");
 }
 
 TEST_CASE("other brackets are text") {
-    for (const char* text : {"a[i] = b[0x1F]", "[see below] and [", "!important !", "half [", "http is a word, https too", "[x](", "array[1"}) {
+    for (const char* text : {"a[i] = b[0x1F]", "[see below] and [", "!important !", "half [",
+                             "http is a word, https too", "[x](", "array[1"}) {
         const auto out = filtered_anyhow(text);
-        if (std::string_view(text) != "array[1" && std::string_view(text) != "[x](") CHECK(out.text == text);
+        if (std::string_view(text) != "array[1" && std::string_view(text) != "[x](")
+            CHECK(out.text == text);
     }
 }
 
 TEST_CASE("no link or image leaves that the passages do not hold") {
     for (const char* hostile :
-         {"![x](https://evil.example/p.png?d=1)", "![](http://evil.example)", "[click](https://evil.example)", "[a](javascript:alert(1))",
-          "https://evil.example/?q=secret", "HTTP://EVIL.EXAMPLE/x", "<img src=\"https://evil.example/x\">", "[ok](https://example.com/manual?d=1)",
-          "https://example.com/manual#frag", "https://example.com/manual/more", "https://user@example.com/manual", "[1](https://evil.example)"}) {
+         {"![x](https://evil.example/p.png?d=1)", "![](http://evil.example)",
+          "[click](https://evil.example)", "[a](javascript:alert(1))",
+          "https://evil.example/?q=secret", "HTTP://EVIL.EXAMPLE/x",
+          "<img src=\"https://evil.example/x\">", "[ok](https://example.com/manual?d=1)",
+          "https://example.com/manual#frag", "https://example.com/manual/more",
+          "https://user@example.com/manual", "[1](https://evil.example)"}) {
         CAPTURE(hostile);
         const auto out = filtered_anyhow(std::string("so ") + hostile + " it is");
         CHECK_FALSE(out.text.contains("evil.example"));
@@ -146,6 +168,8 @@ TEST_CASE("no link or image leaves that the passages do not hold") {
         CHECK_FALSE(out.text.contains("example.com/manual"));
         CHECK(out.refused >= 1);
     }
-    CHECK(filtered_anyhow("See https://example.com/manual.").text == "See https://example.com/manual.");
-    CHECK(filtered_anyhow("See [the manual](https://example.com/manual).").text == "See the manual (https://example.com/manual).");
+    CHECK(filtered_anyhow("See https://example.com/manual.").text ==
+          "See https://example.com/manual.");
+    CHECK(filtered_anyhow("See [the manual](https://example.com/manual).").text ==
+          "See the manual (https://example.com/manual).");
 }

@@ -21,13 +21,17 @@ FileId file(int number) {
     id.uuid.bytes[15] = static_cast<std::uint8_t>(number);
     return id;
 }
-int number(const FileId& id) { return id.uuid.bytes[14] << 8 | id.uuid.bytes[15]; }
+int number(const FileId& id) {
+    return id.uuid.bytes[14] << 8 | id.uuid.bytes[15];
+}
 
 struct Corpus {
     std::map<int, std::vector<TermCounts>> files;
 
-    /// Robertson and Zaragoza, The Probabilistic Relevance Framework (2009), eq. 3.15, idf as in Lucene.
-    std::vector<std::pair<double, std::pair<int, int>>> rank(const std::vector<QueryTerm>& query, double k1, double b) const {
+    /// Robertson and Zaragoza, The Probabilistic Relevance Framework (2009), eq. 3.15, idf as in
+    /// Lucene.
+    std::vector<std::pair<double, std::pair<int, int>>> rank(const std::vector<QueryTerm>& query,
+                                                             double k1, double b) const {
         double count = 0, length = 0;
         std::map<Term, double> with;
         for (const auto& [id, chunks] : files) {
@@ -47,13 +51,17 @@ struct Corpus {
                 for (const auto& term : chunks[c]) {
                     const auto asked = std::ranges::find(query, term.term, &QueryTerm::term);
                     if (asked == query.end()) continue;
-                    const double idf = std::log(1 + (count - with[term.term] + 0.5) / (with[term.term] + 0.5));
-                    score += asked->weight * idf * term.count * (k1 + 1) / (term.count + k1 * (1 - b + b * own / (length / count)));
+                    const double idf =
+                        std::log(1 + (count - with[term.term] + 0.5) / (with[term.term] + 0.5));
+                    score += asked->weight * idf * term.count * (k1 + 1) /
+                             (term.count + k1 * (1 - b + b * own / (length / count)));
                 }
                 if (score > 0) out.push_back({score, {id, static_cast<int>(c)}});
             }
         }
-        std::ranges::sort(out, [](const auto& x, const auto& y) { return x.first != y.first ? x.first > y.first : x.second < y.second; });
+        std::ranges::sort(out, [](const auto& x, const auto& y) {
+            return x.first != y.first ? x.first > y.first : x.second < y.second;
+        });
         return out;
     }
 };
@@ -70,7 +78,8 @@ TermCounts random_chunk(std::mt19937& random) {
 
 void put(Bm25Index& index, Corpus& corpus, int id, std::vector<TermCounts> chunks) {
     std::vector<Bm25Index::Chunk> added;
-    for (std::size_t c = 0; c < chunks.size(); ++c) added.push_back({static_cast<std::int32_t>(c), chunks[c]});
+    for (std::size_t c = 0; c < chunks.size(); ++c)
+        added.push_back({static_cast<std::int32_t>(c), chunks[c]});
     index.add_document(file(id), added);
     corpus.files[id] = std::move(chunks);
 }
@@ -93,14 +102,17 @@ TEST_CASE("the index ranks as the definition says, through adding, replacing and
             put(index, corpus, id, std::move(chunks));
         }
         if (step % 20 != 0) continue;
-        std::vector<QueryTerm> query{{static_cast<Term>(1 + step % 60), 1.0}, {static_cast<Term>(1 + (step * 7) % 61), 0.5}, {999'999, 1.0}};
+        std::vector<QueryTerm> query{{static_cast<Term>(1 + step % 60), 1.0},
+                                     {static_cast<Term>(1 + (step * 7) % 61), 0.5},
+                                     {999'999, 1.0}};
         if (query[0].term == query[1].term) query.pop_back();
         const auto expected = corpus.rank(query, Bm25Options{}.k1, Bm25Options{}.b);
         const auto got = index.top_k(query, 10);
         REQUIRE(got.size() == std::min<std::size_t>(10, expected.size()));
         for (std::size_t i = 0; i < got.size(); ++i) {
             // The constant factor k1 + 1 is no part of the order, and some leave it out.
-            CHECK(got[i].score / got[0].score == doctest::Approx(expected[i].first / expected[0].first).epsilon(1e-4));
+            CHECK(got[i].score / got[0].score ==
+                  doctest::Approx(expected[i].first / expected[0].first).epsilon(1e-4));
             CHECK(got[i].coverage <= 1.0001);
         }
     }
@@ -117,7 +129,8 @@ TEST_CASE("equal scores are in a stable order, filters are asked, nothing is fou
     const auto all = index.top_k(std::span(&seven, 1), 10);
     REQUIRE(all.size() == 5);
     for (int i = 0; i < 5; ++i) CHECK(number(all[static_cast<std::size_t>(i)].file) == i + 1);
-    const auto odd = index.top_k(std::span(&seven, 1), 10, [](const FileId& id) { return number(id) % 2 == 1; });
+    const auto odd =
+        index.top_k(std::span(&seven, 1), 10, [](const FileId& id) { return number(id) % 2 == 1; });
     CHECK(odd.size() == 3);
     const QueryTerm unknown{8, 1};
     CHECK(index.top_k(std::span(&unknown, 1), 10).empty());
@@ -127,7 +140,8 @@ TEST_CASE("equal scores are in a stable order, filters are asked, nothing is fou
 }
 
 TEST_CASE("fusion prefers what both lists like") {
-    const std::vector<Retrieved> words{{file(1), 0, 9, 0.9}, {file(2), 0, 8, 0.5}, {file(3), 0, 7, 0.4}};
+    const std::vector<Retrieved> words{
+        {file(1), 0, 9, 0.9}, {file(2), 0, 8, 0.5}, {file(3), 0, 7, 0.4}};
     const std::vector<Retrieved> meaning{{file(3), 0, 0, 0}, {file(4), 0, 0, 0}};
     const std::vector<RankedList> both{{words, 1}, {meaning, 1}};
     const auto out = fuse(both, 3);

@@ -18,7 +18,8 @@ namespace {
 
 std::vector<std::string> sentences(std::string_view text) {
     std::vector<std::string> out;
-    for (const auto& s : split_sentences(text)) out.emplace_back(text.substr(s.begin, s.end - s.begin));
+    for (const auto& s : split_sentences(text))
+        out.emplace_back(text.substr(s.begin, s.end - s.begin));
     return out;
 }
 using Strings = std::vector<std::string>;
@@ -37,9 +38,12 @@ std::vector<Chunk> chunks(std::string text, ChunkOptions options = {}) {
 }  // namespace
 
 TEST_CASE("sentences end where readers think they do") {
-    CHECK(sentences("今日は晴れ。明日は雨！傘は要る？") == Strings{"今日は晴れ。", "明日は雨！", "傘は要る？"});
-    CHECK(sentences("彼は「行く。必ず。」と言った。帰った。") == Strings{"彼は「行く。必ず。」と言った。", "帰った。"});
-    CHECK(sentences("Dr. Smith paid $3.50. He left (at 5 p.m.) early.") == Strings{"Dr. Smith paid $3.50.", "He left (at 5 p.m.) early."});
+    CHECK(sentences("今日は晴れ。明日は雨！傘は要る？") ==
+          Strings{"今日は晴れ。", "明日は雨！", "傘は要る？"});
+    CHECK(sentences("彼は「行く。必ず。」と言った。帰った。") ==
+          Strings{"彼は「行く。必ず。」と言った。", "帰った。"});
+    CHECK(sentences("Dr. Smith paid $3.50. He left (at 5 p.m.) early.") ==
+          Strings{"Dr. Smith paid $3.50.", "He left (at 5 p.m.) early."});
     CHECK(sentences("See v1.2.3 or a.b.com now! Why? \"Because.\" Fine.") ==
           Strings{"See v1.2.3 or a.b.com now!", "Why?", "\"Because.\"", "Fine."});
     CHECK(sentences("Title\n\nBody text.") == Strings{"Title", "Body text."});
@@ -52,11 +56,14 @@ TEST_CASE("sentences end where readers think they do") {
 }
 
 TEST_CASE("a line break inside a sentence does not end it, and is gone from the chunk") {
-    const std::string wrapped = "使わなかった有給休暇は翌年に限り繰り越すことができますが、翌々年に繰り越すことはでき\nません。次の文です。";
+    const std::string wrapped =
+        "使わなかった有給休暇は翌年に限り繰り越すことができますが、翌々年に繰り越すことはでき\nませ"
+        "ん。次の文です。";
     CHECK(sentences(wrapped).size() == 2);
     CHECK(chunks(wrapped).front().text.contains("繰り越すことはできません。"));
-    CHECK(chunks("The warranty covers repairs for two years from the\ndelivery date.").front().text ==
-          "The warranty covers repairs for two years from the delivery date.");
+    CHECK(
+        chunks("The warranty covers repairs for two years from the\ndelivery date.").front().text ==
+        "The warranty covers repairs for two years from the delivery date.");
 }
 
 TEST_CASE("hostile characters are not stored") {
@@ -75,7 +82,8 @@ TEST_CASE("folding joins widths and case") {
 }
 
 TEST_CASE("terms: words for Latin, characters and pairs for CJK") {
-    CHECK(terms("Espresso machines") == std::map<std::string, int>{{"espresso", 1}, {stem("machines"), 1}});
+    CHECK(terms("Espresso machines") ==
+          std::map<std::string, int>{{"espresso", 1}, {stem("machines"), 1}});
     const auto found = terms("東京都");
     CHECK(found.at("東") == 1);
     CHECK(found.at("東京") == 1);
@@ -93,7 +101,8 @@ TEST_CASE("stored terms survive the way to the database, and nothing else does")
     const auto bytes = encode_terms(counted);
     CHECK(decode_terms(bytes).value() == counted);
     CHECK(decode_terms(encode_terms({})).value().empty());
-    for (std::size_t cut = 0; cut < bytes.size(); ++cut) CHECK_FALSE(decode_terms(bytes.substr(0, cut)));
+    for (std::size_t cut = 0; cut < bytes.size(); ++cut)
+        CHECK_FALSE(decode_terms(bytes.substr(0, cut)));
     CHECK_FALSE(decode_terms(bytes + "x"));
     auto other_version = bytes;
     other_version[0] = static_cast<char>(other_version[0] + 1);
@@ -106,7 +115,9 @@ TEST_CASE("chunks hold whole sentences, in order, with a small overlap and their
     int number = 0;
     for (std::int32_t page = 1; page <= 3; ++page) {
         std::string text;
-        for (int i = 0; i < 30; ++i) text += "第" + std::to_string(++number) + "条の規定は、本人の申請がある場合に限り適用されるものとする。";
+        for (int i = 0; i < 30; ++i)
+            text += "第" + std::to_string(++number) +
+                    "条の規定は、本人の申請がある場合に限り適用されるものとする。";
         pages.push_back({page, text});
     }
     const ChunkOptions options;

@@ -21,7 +21,9 @@ constexpr std::size_t k_batch = 64;  // chunks per call of a provider and per st
 /// The copy of the document that the sandbox reads; gone when the attempt ends, however it ends.
 class Scratch {
  public:
-    explicit Scratch(std::filesystem::path path) : path_(std::move(path)) { remove(); }  // a crash may have left one
+    explicit Scratch(std::filesystem::path path) : path_(std::move(path)) {
+        remove();
+    }  // a crash may have left one
     Scratch(const Scratch&) = delete;
     Scratch& operator=(const Scratch&) = delete;
     ~Scratch() { remove(); }
@@ -44,12 +46,18 @@ Chunked cut(const extract::Document& document, const std::string& title) {
     Chunked out{.chunks = {}, .pages = document.pages.size()};
     for (auto& chunk : knowledge::split_chunks(document.pages)) {
         auto terms = knowledge::encode_terms(knowledge::count_chunk_terms(title, chunk.text));
-        out.chunks.push_back({chunk.index, chunk.page_first, chunk.page_last, std::move(chunk.text), std::move(terms), {}});
+        out.chunks.push_back({chunk.index,
+                              chunk.page_first,
+                              chunk.page_last,
+                              std::move(chunk.text),
+                              std::move(terms),
+                              {}});
     }
     return out;
 }
 
-/// What the chunks are indexed under: the title that its owner gave, else the document's own, else its file name.
+/// What the chunks are indexed under: the title that its owner gave, else the document's own, else
+/// its file name.
 std::string title_of(const knowledge::DocumentUploaded& asked, const std::string& own) {
     if (asked.title != asked.file_name && !asked.title.empty()) return asked.title;
     return own.empty() ? std::filesystem::path(asked.file_name).stem().string() : own;
@@ -57,37 +65,45 @@ std::string title_of(const knowledge::DocumentUploaded& asked, const std::string
 
 class Embedding {
  public:
-    Embedding(const Ports& ports, Job job, Attempt& attempt) : ports_(ports), job_(std::move(job)), attempt_(attempt) {}
+    Embedding(const Ports& ports, Job job, Attempt& attempt)
+        : ports_(ports), job_(std::move(job)), attempt_(attempt) {}
 
     Task<Result<Outcome>> run() {
         CO_TRY(const auto asked, knowledge::parse_document_uploaded(job_.input));
         progress("extracting", 0, 1);
         auto document = co_await text_of(asked);
         if (!document) {
-            if (is_transient(document.error().code)) co_return std::unexpected(std::move(document).error());
+            if (is_transient(document.error().code))
+                co_return std::unexpected(std::move(document).error());
             co_return refuse(asked.file, document.error());
         }
         progress("chunking", 0, 1);
         const auto title = title_of(asked, document->title);
-        auto cut_up = co_await async::offload(attempt_.executor(), ports_.pool,
-                                              [document = std::move(*document), title] { return cut(document, title); });
+        auto cut_up = co_await async::offload(
+            attempt_.executor(), ports_.pool,
+            [document = std::move(*document), title] { return cut(document, title); });
         CO_TRY(const auto generation, co_await ports_.files.next_generation(attempt_.deadline()));
         const auto count = cut_up.chunks.size(), pages = cut_up.pages;
         for (std::size_t done = 0; done < count; done += k_batch) {
             const auto first = cut_up.chunks.begin() + static_cast<std::ptrdiff_t>(done);
             const auto size = std::min(k_batch, count - done);
-            std::vector<knowledge::StagedChunk> batch(std::make_move_iterator(first),
-                                                      std::make_move_iterator(first + static_cast<std::ptrdiff_t>(size)));
+            std::vector<knowledge::StagedChunk> batch(
+                std::make_move_iterator(first),
+                std::make_move_iterator(first + static_cast<std::ptrdiff_t>(size)));
             CO_TRY_VOID(co_await add_vectors(batch));
-            auto staged = co_await ports_.files.stage(job_.tenant, asked.file, generation, std::move(batch), attempt_.deadline());
+            auto staged = co_await ports_.files.stage(job_.tenant, asked.file, generation,
+                                                      std::move(batch), attempt_.deadline());
             if (!staged && staged.error().code == ErrorCode::not_found) {
-                co_return runtime::fail_for_good("DOCUMENT_DELETED", "the document was deleted while it was being processed");
+                co_return runtime::fail_for_good(
+                    "DOCUMENT_DELETED", "the document was deleted while it was being processed");
             }
             if (!staged) co_return std::unexpected(std::move(staged).error());
             progress("indexing", done + size, count);
         }
-        co_return runtime::succeed(json::dump({{"file_id", asked.file.str()}, {"chunks", count}, {"pages", pages}}),
-                                   knowledge::publish_generation(job_.tenant, asked.file, generation, static_cast<std::int32_t>(count)));
+        co_return runtime::succeed(
+            json::dump({{"file_id", asked.file.str()}, {"chunks", count}, {"pages", pages}}),
+            knowledge::publish_generation(job_.tenant, asked.file, generation,
+                                          static_cast<std::int32_t>(count)));
     }
 
  private:
@@ -95,20 +111,24 @@ class Embedding {
         attempt_.live().progress(json::dump({{"stage", stage}, {"done", done}, {"total", total}}));
     }
 
-    /// The document can never be read: its owner is told why, in the job and in the list of contents.
+    /// The document can never be read: its owner is told why, in the job and in the list of
+    /// contents.
     [[nodiscard]] static Outcome refuse(FileId file, const Error& error) {
-        return runtime::fail_for_good(error.reason.empty() ? "UNREADABLE" : error.reason, error.detail,
-                                      knowledge::mark_failed(file, error.detail));
+        return runtime::fail_for_good(error.reason.empty() ? "UNREADABLE" : error.reason,
+                                      error.detail, knowledge::mark_failed(file, error.detail));
     }
 
     Task<Result<extract::Document>> text_of(const knowledge::DocumentUploaded& asked) {
         const Scratch copy(ports_.scratch / (job_.id.str() + "-" + std::to_string(job_.attempt)));
         auto fetched = co_await ports_.objects.fetch(asked.object.key, copy.path());
         if (!fetched && fetched.error().code == ErrorCode::not_found) {
-            co_return fail(ErrorCode::not_found, "the document was deleted while it was being processed", {.reason = "DOCUMENT_DELETED"});
+            co_return fail(ErrorCode::not_found,
+                           "the document was deleted while it was being processed",
+                           {.reason = "DOCUMENT_DELETED"});
         }
         if (!fetched) co_return std::unexpected(std::move(fetched).error());
-        co_return co_await extract::extract(ports_.sandbox, ports_.programs, copy.path(), asked.file_type, attempt_.deadline());
+        co_return co_await extract::extract(ports_.sandbox, ports_.programs, copy.path(),
+                                            asked.file_type, attempt_.deadline());
     }
 
     Task<Result<void>> add_vectors(std::vector<knowledge::StagedChunk>& batch) {
@@ -116,7 +136,8 @@ class Embedding {
         std::vector<std::string> texts;
         for (const auto& chunk : batch) texts.push_back(chunk.text);
         const auto started = std::chrono::steady_clock::now();
-        auto embedded = co_await ports_.embedder->embed(std::move(texts), job_.trace.traceparent(), attempt_.deadline());
+        auto embedded = co_await ports_.embedder->embed(std::move(texts), job_.trace.traceparent(),
+                                                        attempt_.deadline());
         CO_TRY_VOID(co_await attempt_.spend(
             {.call = calls_++,
              .purpose = "embed",
@@ -124,14 +145,17 @@ class Embedding {
              .model = embedded ? embedded->model : ports_.embedder->model(),
              .outcome = embedded ? "ok" : std::string(to_string(embedded.error().code)),
              .tokens_in = embedded ? embedded->tokens : 0,
-             .latency = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - started)}));
+             .latency = std::chrono::duration_cast<std::chrono::milliseconds>(
+                 std::chrono::steady_clock::now() - started)}));
         if (!embedded) {
-            // The text itself is fine: only the provider's configuration can be wrong. Retried, so that mending it helps.
+            // The text itself is fine: only the provider's configuration can be wrong. Retried, so
+            // that mending it helps.
             auto error = std::move(embedded).error();
             if (!is_transient(error.code)) error.code = ErrorCode::unavailable;
             co_return std::unexpected(std::move(error));
         }
-        for (std::size_t i = 0; i < batch.size(); ++i) batch[i].embedding = std::move(embedded->vectors[i]);
+        for (std::size_t i = 0; i < batch.size(); ++i)
+            batch[i].embedding = std::move(embedded->vectors[i]);
         co_return Result<void>{};
     }
 

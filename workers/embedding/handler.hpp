@@ -1,6 +1,7 @@
 #pragma once
-// knowledge.embed: a document becomes searchable. Extract in the sandbox, cut into chunks, count terms, add vectors where a provider
-// is configured, stage as a new generation, and let the completion make that generation visible.
+// knowledge.embed: a document becomes searchable. Extract in the sandbox, cut into chunks, count
+// terms, add vectors where a provider is configured, stage as a new generation, and let the
+// completion make that generation visible.
 
 #include <filesystem>
 
@@ -21,7 +22,7 @@ struct Ports {
     providers::embedding::Embedder* embedder;  ///< null: BM25 alone
     async::Pool& pool;                         ///< for cutting
     extract::Programs programs;
-    std::filesystem::path scratch;             ///< a folder for the copy that the sandbox reads
+    std::filesystem::path scratch;  ///< a folder for the copy that the sandbox reads
 };
 
 /// References in `ports` outlive the handler.

@@ -10,7 +10,8 @@ namespace {
 
 /// A folder of our own beside the objects, so that a document can be linked instead of copied.
 std::filesystem::path scratch_folder(const Config& config) {
-    auto folder = std::filesystem::path(config.objects.dir) / ".scratch" / config.worker.process.name;
+    auto folder =
+        std::filesystem::path(config.objects.dir) / ".scratch" / config.worker.process.name;
     std::filesystem::remove_all(folder);  // what a crash left
     std::filesystem::create_directories(folder);
     return folder;
@@ -33,16 +34,20 @@ Task<Result<void>> run(service::Service& service, const Config& config) {
     auto http = http_client::make_client(service.executor(), {});
     const auto embedder = providers::embedding::make_embedder(*http, config.embeddings);
     std::optional<domain::knowledge::Files> files;
-    co_return co_await runtime::run_worker(service, config.worker, "embedding", [&](runtime::Resources resources) -> Result<runtime::Handlers> {
-        files.emplace(resources.app);
-        return runtime::Handlers{{"knowledge.embed", make_embed_handler({.objects = *objects,
-                                                                          .sandbox = sandbox,
-                                                                          .files = *files,
-                                                                          .embedder = embedder.get(),
-                                                                          .pool = pool,
-                                                                          .programs = {.extract = config.extraction.program},
-                                                                          .scratch = scratch_folder(config)})}};
-    });
+    co_return co_await runtime::run_worker(
+        service, config.worker, "embedding",
+        [&](runtime::Resources resources) -> Result<runtime::Handlers> {
+            files.emplace(resources.app);
+            return runtime::Handlers{
+                {"knowledge.embed",
+                 make_embed_handler({.objects = *objects,
+                                     .sandbox = sandbox,
+                                     .files = *files,
+                                     .embedder = embedder.get(),
+                                     .pool = pool,
+                                     .programs = {.extract = config.extraction.program},
+                                     .scratch = scratch_folder(config)})}};
+        });
 }
 
 }  // namespace millrace::workers::embedding

@@ -1,5 +1,6 @@
 #pragma once
-// One-shot commands for operators. Every command prints for people, or JSON with --json; exit 0 only when it did what it says.
+// One-shot commands for operators. Every command prints for people, or JSON with --json; exit 0
+// only when it did what it says.
 
 #include <CLI/CLI.hpp>
 #include <functional>

@@ -6,15 +6,18 @@ namespace millrace::workers::ops {
 
 namespace {
 
-/// Commands need different parts of the configuration: each asks for its own, and a missing one is told by name.
+/// Commands need different parts of the configuration: each asks for its own, and a missing one is
+/// told by name.
 std::string need(const char* name, const char* meaning) {
     config::Loader loader;
     auto value = loader.required(name, meaning);
-    if (!loader.problems().empty()) throw std::runtime_error(loader.problems().front() + " ('. .millrace/env' sets it)");
+    if (!loader.problems().empty())
+        throw std::runtime_error(loader.problems().front() + " ('. .millrace/env' sets it)");
     return value;
 }
 
-std::unique_ptr<postgres::Database> open(Executor executor, std::string dsn, std::string role, std::chrono::milliseconds timeout) {
+std::unique_ptr<postgres::Database> open(Executor executor, std::string dsn, std::string role,
+                                         std::chrono::milliseconds timeout) {
     return postgres::make_database(executor, {.dsn = std::move(dsn),
                                               .role = std::move(role),
                                               .application_name = "millrace-ops",
@@ -29,41 +32,55 @@ Context::~Context() = default;
 
 postgres::Database& Context::owner() {
     using namespace std::chrono_literals;
-    if (!owner_) owner_ = open(executor_, need("MILLRACE_PG_ADMIN_DSN", "the connection string of the owner of the schema"), "", 60s);
+    if (!owner_)
+        owner_ =
+            open(executor_,
+                 need("MILLRACE_PG_ADMIN_DSN", "the connection string of the owner of the schema"),
+                 "", 60s);
     return *owner_;
 }
 
 postgres::Database& Context::pipeline() {
     using namespace std::chrono_literals;
-    if (!pipeline_) pipeline_ = open(executor_, need("MILLRACE_PG_DSN", "the PostgreSQL connection string"), "millrace_pipeline", 10s);
+    if (!pipeline_)
+        pipeline_ = open(executor_, need("MILLRACE_PG_DSN", "the PostgreSQL connection string"),
+                         "millrace_pipeline", 10s);
     return *pipeline_;
 }
 
 postgres::Database& Context::app() {
     using namespace std::chrono_literals;
-    if (!app_) app_ = open(executor_, need("MILLRACE_PG_DSN", "the PostgreSQL connection string"), "millrace_app", 10s);
+    if (!app_)
+        app_ = open(executor_, need("MILLRACE_PG_DSN", "the PostgreSQL connection string"),
+                    "millrace_app", 10s);
     return *app_;
 }
 
 kafka::Admin& Context::kafka() {
-    if (!kafka_) kafka_ = kafka::make_admin(need("MILLRACE_KAFKA_BROKERS", "host:port, separated by commas"));
+    if (!kafka_)
+        kafka_ =
+            kafka::make_admin(need("MILLRACE_KAFKA_BROKERS", "host:port, separated by commas"));
     return *kafka_;
 }
 
 const events::Catalog& Context::catalog() {
     if (catalog_) return *catalog_;
     config::Loader loader;
-    auto loaded = events::Catalog::load(loader.text("MILLRACE_TOPICS_FILE", "", ""), loader.text("MILLRACE_TOPIC_SUFFIX", "", ""));
+    auto loaded = events::Catalog::load(loader.text("MILLRACE_TOPICS_FILE", "", ""),
+                                        loader.text("MILLRACE_TOPIC_SUFFIX", "", ""));
     if (!loaded) throw std::runtime_error(loaded.error().detail);
     return catalog_.emplace(std::move(*loaded));
 }
 
-std::string Context::edge_url() const { return need("MILLRACE_EDGE_URL", "the base URL of an edge"); }
+std::string Context::edge_url() const {
+    return need("MILLRACE_EDGE_URL", "the base URL of an edge");
+}
 
 std::string Context::secret_key() const {
     config::Loader loader;
     auto secrets = config::Secrets::read(loader);
-    if (!loader.problems().empty()) throw std::runtime_error(loader.problems().front() + " ('. .millrace/env' sets it)");
+    if (!loader.problems().empty())
+        throw std::runtime_error(loader.problems().front() + " ('. .millrace/env' sets it)");
     return secrets.key;
 }
 

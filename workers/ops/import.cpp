@@ -24,7 +24,8 @@ struct Options {
     std::size_t parallel = 8;
 };
 
-/// What became of each file, one JSON line each: an import that was interrupted goes on where it stopped.
+/// What became of each file, one JSON line each: an import that was interrupted goes on where it
+/// stopped.
 class Journal {
  public:
     explicit Journal(const fs::path& path) : path_(path) {
@@ -43,8 +44,10 @@ class Journal {
         const auto found = status_.find(key);
         return found != status_.end() && found->second == "succeeded";
     }
-    void write(const std::string& key, const std::string& file, const std::string& file_id, const std::string& status) {
-        out_ << json::dump({{"key", key}, {"file", file}, {"file_id", file_id}, {"status", status}}) << std::endl;
+    void write(const std::string& key, const std::string& file, const std::string& file_id,
+               const std::string& status) {
+        out_ << json::dump({{"key", key}, {"file", file}, {"file_id", file_id}, {"status", status}})
+             << std::endl;
     }
 
  private:
@@ -55,20 +58,34 @@ class Journal {
 
 class Import {
  public:
-    Import(Context& context, TenantApi& api, Journal& journal, fs::path folder, std::vector<fs::path> files)
-        : context_(context), api_(api), journal_(journal), folder_(std::move(folder)), files_(std::move(files)) {}
+    Import(Context& context, TenantApi& api, Journal& journal, fs::path folder,
+           std::vector<fs::path> files)
+        : context_(context),
+          api_(api),
+          journal_(journal),
+          folder_(std::move(folder)),
+          files_(std::move(files)) {}
 
     Task<Result<void>> run(std::size_t parallel) {
-        async::TaskGroup group(context_.executor(), [](const std::string&, const std::string& what) { fmt::print(stderr, "\n{}\n", what); });
+        async::TaskGroup group(context_.executor(),
+                               [](const std::string&, const std::string& what) {
+                                   fmt::print(stderr, "\n{}\n", what);
+                               });
         for (std::size_t i = 0; i < parallel; ++i) group.spawn("import", work());
         co_await group.join(Deadline::at(base::SteadyTime::max()));
         show(true);
         if (context_.json()) {
-            fmt::print("{}\n", json::dump({{"files", files_.size()}, {"imported", imported_}, {"already_there", skipped_}, {"failed", failed_}}));
+            fmt::print("{}\n", json::dump({{"files", files_.size()},
+                                           {"imported", imported_},
+                                           {"already_there", skipped_},
+                                           {"failed", failed_}}));
         } else {
-            fmt::print("{} files: {} imported, {} were there already, {} failed\n", files_.size(), imported_, skipped_, failed_);
+            fmt::print("{} files: {} imported, {} were there already, {} failed\n", files_.size(),
+                       imported_, skipped_, failed_);
         }
-        if (failed_ > 0) co_return fail(ErrorCode::invalid, fmt::format("{} of {} files were not imported", failed_, files_.size()));
+        if (failed_ > 0)
+            co_return fail(ErrorCode::invalid,
+                           fmt::format("{} of {} files were not imported", failed_, files_.size()));
         co_return Result<void>{};
     }
 
@@ -79,7 +96,8 @@ class Import {
             const auto done = co_await one(file);
             if (!done) {
                 ++failed_;
-                fmt::print(stderr, "{}{}: {}\n", tty_ ? "\r\033[K" : "", file.lexically_relative(folder_).string(), done.error().detail);
+                fmt::print(stderr, "{}{}: {}\n", tty_ ? "\r\033[K" : "",
+                           file.lexically_relative(folder_).string(), done.error().detail);
             }
             show(false);
         }
@@ -103,17 +121,19 @@ class Import {
             co_return Result<void>{};
         }
         auto error = reader.optional_object("error");
-        co_return fail(ErrorCode::invalid, error ? error->optional_string("message").value_or(status) : status);
+        co_return fail(ErrorCode::invalid,
+                       error ? error->optional_string("message").value_or(status) : status);
     }
 
-    /// The same file under the same name is imported once; a changed one again. Also the Idempotency-Key, for a crash between
-    /// upload and journal.
+    /// The same file under the same name is imported once; a changed one again. Also the
+    /// Idempotency-Key, for a crash between upload and journal.
     static std::string key_of(const fs::path& file, const std::string& name) {
         base::Sha256 digest;
         digest.update(name + '\n');
         std::ifstream in(file, std::ios::binary);
         std::string block(1 << 16, '\0');
-        while (in.read(block.data(), static_cast<std::streamsize>(block.size())) || in.gcount() > 0) {
+        while (in.read(block.data(), static_cast<std::streamsize>(block.size())) ||
+               in.gcount() > 0) {
             digest.update(std::string_view(block).substr(0, static_cast<std::size_t>(in.gcount())));
         }
         return base::hex(digest.finish());
@@ -124,7 +144,8 @@ class Import {
         constexpr std::size_t k_width = 40;
         const auto done = imported_ + skipped_ + failed_;
         const auto filled = files_.empty() ? k_width : done * k_width / files_.size();
-        fmt::print(stderr, "\r\033[K[{}{}] {}/{}{}", std::string(filled, '#'), std::string(k_width - filled, '.'), done, files_.size(), last ? "\n" : "");
+        fmt::print(stderr, "\r\033[K[{}{}] {}/{}{}", std::string(filled, '#'),
+                   std::string(k_width - filled, '.'), done, files_.size(), last ? "\n" : "");
         std::fflush(stderr);
     }
 
@@ -140,13 +161,21 @@ class Import {
 Result<std::vector<fs::path>> documents_in(const fs::path& folder) {
     std::error_code ec;
     std::vector<fs::path> files;
-    for (fs::recursive_directory_iterator it(folder, fs::directory_options::skip_permission_denied, ec), end; !ec && it != end; it.increment(ec)) {
+    for (fs::recursive_directory_iterator
+             it(folder, fs::directory_options::skip_permission_denied, ec),
+         end;
+         !ec && it != end; it.increment(ec)) {
         auto extension = it->path().extension().string();
-        std::ranges::transform(extension, extension.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-        if (it->is_regular_file() && (extension == ".pdf" || extension == ".docx" || extension == ".txt")) files.push_back(it->path());
+        std::ranges::transform(extension, extension.begin(),
+                               [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+        if (it->is_regular_file() &&
+            (extension == ".pdf" || extension == ".docx" || extension == ".txt"))
+            files.push_back(it->path());
     }
     if (ec) return fail(ErrorCode::invalid, fmt::format("{}: {}", folder.string(), ec.message()));
-    if (files.empty()) return fail(ErrorCode::invalid, fmt::format("{} holds no .pdf, .docx or .txt files", folder.string()));
+    if (files.empty())
+        return fail(ErrorCode::invalid,
+                    fmt::format("{} holds no .pdf, .docx or .txt files", folder.string()));
     std::ranges::sort(files);
     return files;
 }
@@ -155,8 +184,12 @@ Task<Result<void>> import(Context& context, Options options) {
     const fs::path folder = options.folder;
     CO_TRY(auto files, documents_in(folder));
     CO_TRY(auto owner, co_await find_owner(context, options.tenant));
-    Journal journal(options.journal.empty() ? folder / (".millrace-import-" + owner.tenant.str() + ".jsonl") : fs::path(options.journal));
-    if (!journal.writable()) co_return fail(ErrorCode::invalid, "the journal cannot be written: name another file with --journal");
+    Journal journal(options.journal.empty()
+                        ? folder / (".millrace-import-" + owner.tenant.str() + ".jsonl")
+                        : fs::path(options.journal));
+    if (!journal.writable())
+        co_return fail(ErrorCode::invalid,
+                       "the journal cannot be written: name another file with --journal");
     TenantApi api(context, std::move(owner));
     Import work(context, api, journal, folder, std::move(files));
     co_return co_await work.run(options.parallel);
@@ -166,12 +199,18 @@ Task<Result<void>> import(Context& context, Options options) {
 
 void add_import(CLI::App& app, Context& context, Run& run) {
     auto options = std::make_shared<Options>();
-    auto* command = app.add_subcommand("import", "Upload a folder of PDF, DOCX and TXT files; run again, it goes on where it stopped");
-    command->add_option("folder", options->folder, "searched with its subfolders")->required()->check(CLI::ExistingDirectory);
+    auto* command = app.add_subcommand(
+        "import",
+        "Upload a folder of PDF, DOCX and TXT files; run again, it goes on where it stopped");
+    command->add_option("folder", options->folder, "searched with its subfolders")
+        ->required()
+        ->check(CLI::ExistingDirectory);
     command->add_option("--tenant", options->tenant, "a tenant's id or domain")->required();
     command->add_option("--journal", options->journal, "what is done already [in the folder]");
     command->add_option("--parallel", options->parallel, "files at once")->check(CLI::Range(1, 64));
-    command->callback([&context, &run, options] { run = [&context, options] { return import(context, *options); }; });
+    command->callback([&context, &run, options] {
+        run = [&context, options] { return import(context, *options); };
+    });
 }
 
 }  // namespace millrace::workers::ops

@@ -37,8 +37,10 @@ Task<Result<void>> list(Context& context, Filter filter) {
         tenant = base::Uuid::parse(*filter.tenant);
         if (!tenant) co_return fail(ErrorCode::invalid, "--tenant must be a UUID");
     }
-    CO_TRY(const auto rows, co_await context.pipeline().run(postgres::call(k_list, filter.status, filter.kind, tenant, filter.limit),
-                                                            Deadline::in(k_timeout)));
+    CO_TRY(const auto rows,
+           co_await context.pipeline().run(
+               postgres::call(k_list, filter.status, filter.kind, tenant, filter.limit),
+               Deadline::in(k_timeout)));
     json::Array out;
     for (std::size_t r = 0; r < rows.size(); ++r) {
         const auto row = rows[r];
@@ -46,16 +48,18 @@ Task<Result<void>> list(Context& context, Filter filter) {
         const auto id = row.get<base::Uuid>(0).str();
         const auto created = base::rfc3339_millis(row.get<base::WallTime>(5));
         if (context.json()) {
-            out.push_back(json::Object{{"job_id", id},
-                                       {"tenant_id", row.get<base::Uuid>(1).str()},
-                                       {"kind", row.get<std::string>(2)},
-                                       {"status", row.get<std::string>(3)},
-                                       {"attempt", row.get<std::int32_t>(4)},
-                                       {"created_at", created},
-                                       {"finished_at", finished ? json::Value(base::rfc3339_millis(*finished)) : json::Value(nullptr)}});
+            out.push_back(
+                json::Object{{"job_id", id},
+                             {"tenant_id", row.get<base::Uuid>(1).str()},
+                             {"kind", row.get<std::string>(2)},
+                             {"status", row.get<std::string>(3)},
+                             {"attempt", row.get<std::int32_t>(4)},
+                             {"created_at", created},
+                             {"finished_at", finished ? json::Value(base::rfc3339_millis(*finished))
+                                                      : json::Value(nullptr)}});
         } else {
-            fmt::print("{}  {:<18} {:<10} attempt {:<2} {}\n", id, row.get<std::string>(2), row.get<std::string>(3),
-                       row.get<std::int32_t>(4), created);
+            fmt::print("{}  {:<18} {:<10} attempt {:<2} {}\n", id, row.get<std::string>(2),
+                       row.get<std::string>(3), row.get<std::int32_t>(4), created);
         }
     }
     if (context.json()) fmt::print("{}\n", json::dump(out));
@@ -67,15 +71,17 @@ Task<Result<void>> show(Context& context, std::string text) {
     domain::jobs::Reader reader(context.pipeline());
     CO_TRY(const auto job, co_await reader.find(id, Deadline::in(k_timeout)));
     if (!job) co_return fail(ErrorCode::not_found, "there is no such job");
-    CO_TRY(const auto attempts, co_await context.pipeline().run(postgres::call(k_attempts, id), Deadline::in(k_timeout)));
+    CO_TRY(const auto attempts, co_await context.pipeline().run(postgres::call(k_attempts, id),
+                                                                Deadline::in(k_timeout)));
     json::Array ended;
     for (std::size_t r = 0; r < attempts.size(); ++r) {
         const auto row = attempts[r];
-        ended.push_back(json::Object{{"attempt", row.get<std::int32_t>(0)},
-                                     {"worker", row.get<std::optional<std::string>>(1).value_or("")},
-                                     {"outcome", row.get<std::string>(2)},
-                                     {"cause", row.get<std::string>(3)},
-                                     {"ended_at", base::rfc3339_millis(row.get<base::WallTime>(4))}});
+        ended.push_back(
+            json::Object{{"attempt", row.get<std::int32_t>(0)},
+                         {"worker", row.get<std::optional<std::string>>(1).value_or("")},
+                         {"outcome", row.get<std::string>(2)},
+                         {"cause", row.get<std::string>(3)},
+                         {"ended_at", base::rfc3339_millis(row.get<base::WallTime>(4))}});
     }
     if (context.json()) {
         json::Object out{{"job_id", id.str()},
@@ -91,13 +97,15 @@ Task<Result<void>> show(Context& context, std::string text) {
         co_return Result<void>{};
     }
     fmt::print("{}  {}  {}  attempt {}\n  tenant {}  owner {}\n  accepted {}", id.str(), job->kind,
-               domain::jobs::to_string(job->status), job->attempt, job->tenant.str(), job->owner.str(),
-               base::rfc3339_millis(job->created_at));
-    fmt::print("{}\n", job->finished_at ? "  ended " + base::rfc3339_millis(*job->finished_at) : std::string());
+               domain::jobs::to_string(job->status), job->attempt, job->tenant.str(),
+               job->owner.str(), base::rfc3339_millis(job->created_at));
+    fmt::print("{}\n", job->finished_at ? "  ended " + base::rfc3339_millis(*job->finished_at)
+                                        : std::string());
     for (const auto& entry : ended) {
         const auto& one = entry.as_object();
-        fmt::print("  attempt {} on {}: {} at {}: {}\n", one.at("attempt").as_int64(), one.at("worker").as_string().c_str(),
-                   one.at("outcome").as_string().c_str(), one.at("ended_at").as_string().c_str(), one.at("cause").as_string().c_str());
+        fmt::print("  attempt {} on {}: {} at {}: {}\n", one.at("attempt").as_int64(),
+                   one.at("worker").as_string().c_str(), one.at("outcome").as_string().c_str(),
+                   one.at("ended_at").as_string().c_str(), one.at("cause").as_string().c_str());
     }
     if (job->result) fmt::print("  result: {}\n", job->result->substr(0, 2000));
     co_return Result<void>{};
@@ -105,11 +113,15 @@ Task<Result<void>> show(Context& context, std::string text) {
 
 Task<Result<void>> retry(Context& context, std::string text) {
     CO_TRY(const auto id, parse_id(text));
-    CO_TRY(const auto rows, co_await context.pipeline().run(postgres::call(k_redrive, id), Deadline::in(k_timeout)));
+    CO_TRY(const auto rows,
+           co_await context.pipeline().run(postgres::call(k_redrive, id), Deadline::in(k_timeout)));
     if (!rows[0].get<bool>(0)) {
-        co_return fail(ErrorCode::conflict, "only a job that failed, died or was cancelled can be sent round again");
+        co_return fail(ErrorCode::conflict,
+                       "only a job that failed, died or was cancelled can be sent round again");
     }
-    fmt::print("{}\n", context.json() ? fmt::format(R"({{"job_id":"{}","status":"queued"}})", id.str()) : id.str() + " is queued again");
+    fmt::print("{}\n", context.json()
+                           ? fmt::format(R"({{"job_id":"{}","status":"queued"}})", id.str())
+                           : id.str() + " is queued again");
     co_return Result<void>{};
 }
 
@@ -119,32 +131,41 @@ Task<Result<void>> cancel(Context& context, std::string text) {
     CO_TRY(const auto before, co_await reader.cancel(id, Deadline::in(k_timeout)));
     if (!before) co_return fail(ErrorCode::not_found, "there is no such job");
     if (domain::jobs::is_final(*before)) {
-        co_return fail(ErrorCode::conflict, fmt::format("the job has already ended: {}", domain::jobs::to_string(*before)));
+        co_return fail(ErrorCode::conflict, fmt::format("the job has already ended: {}",
+                                                        domain::jobs::to_string(*before)));
     }
     const bool requested = *before == domain::jobs::Status::running;
-    fmt::print("{}\n", context.json() ? fmt::format(R"({{"job_id":"{}","requested":{}}})", id.str(), requested)
-                                      : id.str() + (requested ? " was asked to stop" : " is cancelled"));
+    fmt::print("{}\n", context.json()
+                           ? fmt::format(R"({{"job_id":"{}","requested":{}}})", id.str(), requested)
+                           : id.str() + (requested ? " was asked to stop" : " is cancelled"));
     co_return Result<void>{};
 }
 
 }  // namespace
 
 void add_jobs(CLI::App& app, Context& context, Run& run) {
-    auto* jobs = app.add_subcommand("jobs", "Look at jobs, send them round again, cancel them")->require_subcommand(1);
+    auto* jobs = app.add_subcommand("jobs", "Look at jobs, send them round again, cancel them")
+                     ->require_subcommand(1);
     auto filter = std::make_shared<Filter>();
     auto* listed = jobs->add_subcommand("list", "Newest first");
-    listed->add_option("--status", filter->status, "queued, waiting, parked, running, succeeded, failed, dead or cancelled")
-        ->check(CLI::IsMember({"queued", "waiting", "parked", "running", "succeeded", "failed", "dead", "cancelled"}));
+    listed
+        ->add_option("--status", filter->status,
+                     "queued, waiting, parked, running, succeeded, failed, dead or cancelled")
+        ->check(CLI::IsMember({"queued", "waiting", "parked", "running", "succeeded", "failed",
+                               "dead", "cancelled"}));
     listed->add_option("--kind", filter->kind, "for example knowledge.answer");
     listed->add_option("--tenant", filter->tenant, "a tenant's id");
     listed->add_option("--limit", filter->limit, "at most this many")->check(CLI::Range(1, 10000));
-    listed->callback([&context, &run, filter] { run = [&context, filter] { return list(context, *filter); }; });
+    listed->callback(
+        [&context, &run, filter] { run = [&context, filter] { return list(context, *filter); }; });
 
     auto id = std::make_shared<std::string>();
-    const auto one = [&](const char* name, const char* what, Task<Result<void>> (*act)(Context&, std::string)) {
+    const auto one = [&](const char* name, const char* what,
+                         Task<Result<void>> (*act)(Context&, std::string)) {
         auto* command = jobs->add_subcommand(name, what);
         command->add_option("job", *id, "the job's id")->required();
-        command->callback([&context, &run, id, act] { run = [&context, id, act] { return act(context, *id); }; });
+        command->callback(
+            [&context, &run, id, act] { run = [&context, id, act] { return act(context, *id); }; });
     };
     one("show", "One job with its attempts", show);
     one("retry", "Queue a failed, dead or cancelled job again", retry);

@@ -19,7 +19,8 @@ Task<void> perform(workers::ops::Context& context, workers::ops::Run run, int& e
         const auto done = co_await run();
         if (!done) {
             const auto& e = done.error();
-            fmt::print(stderr, "millrace-ops: {}{}\n", e.detail, e.log.empty() ? "" : " (" + e.log + ")");
+            fmt::print(stderr, "millrace-ops: {}{}\n", e.detail,
+                       e.log.empty() ? "" : " (" + e.log + ")");
             exit_code = 1;
         }
     } catch (const std::exception& e) {

@@ -1,4 +1,5 @@
-// millrace-ops migrate: numbered SQL files, each in one transaction, each once; a changed file is refused.
+// millrace-ops migrate: numbered SQL files, each in one transaction, each once; a changed file is
+// refused.
 
 #include <fmt/format.h>
 
@@ -15,7 +16,8 @@ constexpr const char* k_ledger = R"sql(
 CREATE TABLE IF NOT EXISTS schema_migrations (
     name text PRIMARY KEY, sha256 text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now()))sql";
 
-const postgres::Statement k_applied{"migrate_applied", "SELECT sha256 FROM schema_migrations WHERE name = $1"};
+const postgres::Statement k_applied{"migrate_applied",
+                                    "SELECT sha256 FROM schema_migrations WHERE name = $1"};
 
 Task<Result<void>> migrate(Context& context) {
     auto& db = context.owner();
@@ -23,14 +25,19 @@ Task<Result<void>> migrate(Context& context) {
     int applied = 0;
     for (const auto& file : embedded_sql()) {
         const auto hash = base::hex(base::sha256(file.text));
-        CO_TRY(const auto rows, co_await db.run(postgres::call(k_applied, file.name), Deadline::in(k_timeout)));
+        CO_TRY(const auto rows,
+               co_await db.run(postgres::call(k_applied, file.name), Deadline::in(k_timeout)));
         if (!rows.empty()) {
             if (rows[0].get<std::string_view>(0) == hash) continue;
-            co_return fail(ErrorCode::conflict, fmt::format("{} was changed after it had been applied: add a new migration", file.name));
+            co_return fail(
+                ErrorCode::conflict,
+                fmt::format("{} was changed after it had been applied: add a new migration",
+                            file.name));
         }
-        const auto script = fmt::format("BEGIN;\nSELECT pg_advisory_xact_lock(7219340912);\n{}\n"
-                                        "INSERT INTO schema_migrations (name, sha256) VALUES ('{}', '{}');\nCOMMIT;",
-                                        file.text, file.name, hash);
+        const auto script = fmt::format(
+            "BEGIN;\nSELECT pg_advisory_xact_lock(7219340912);\n{}\n"
+            "INSERT INTO schema_migrations (name, sha256) VALUES ('{}', '{}');\nCOMMIT;",
+            file.text, file.name, hash);
         CO_TRY_VOID(co_await db.script(script, Deadline::in(k_timeout)));
         ++applied;
         if (!context.json()) fmt::print("applied {}\n", file.name);
@@ -46,9 +53,8 @@ Task<Result<void>> migrate(Context& context) {
 }  // namespace
 
 void add_migrate(CLI::App& app, Context& context, Run& run) {
-    app.add_subcommand("migrate", "Bring the database schema up to date")->callback([&context, &run] {
-        run = [&context] { return migrate(context); };
-    });
+    app.add_subcommand("migrate", "Bring the database schema up to date")
+        ->callback([&context, &run] { run = [&context] { return migrate(context); }; });
 }
 
 }  // namespace millrace::workers::ops

@@ -1,9 +1,10 @@
 // millrace-ops search: the chunks that a question finds, ranked as the rag worker ranks them.
 
+#include "shared/domain/knowledge/search.hpp"
+
 #include <fmt/format.h>
 
 #include "shared/base/utf8.hpp"
-#include "shared/domain/knowledge/search.hpp"
 #include "shared/json/writer.hpp"
 #include "shared/providers/embedding/embedding.hpp"
 #include "workers/ops/tenant_api.hpp"
@@ -33,7 +34,9 @@ Task<Result<void>> search(Context& context, Options options) {
     CO_TRY(const auto owner, co_await find_owner(context, options.tenant));
     CO_TRY(auto vector, co_await vector_of(context, options.question));
     domain::knowledge::Searcher searcher(context.executor(), context.app());
-    CO_TRY(const auto found, co_await searcher.search(owner.tenant, options.question, std::move(vector), options.limit, Deadline::in(60s)));
+    CO_TRY(const auto found,
+           co_await searcher.search(owner.tenant, options.question, std::move(vector),
+                                    options.limit, Deadline::in(60s)));
     json::Array out;
     for (std::size_t i = 0; i < found.hits.size(); ++i) {
         const auto& hit = found.hits[i];
@@ -50,10 +53,13 @@ Task<Result<void>> search(Context& context, Options options) {
         }
         std::string line(base::utf8_prefix(hit.text, 240));
         std::ranges::replace(line, '\n', ' ');
-        fmt::print("{:>2}. {:7.3f}  {} #{} (page {})\n    {}\n", i + 1, hit.score, hit.file_name, hit.chunk_index, hit.page_first, line);
+        fmt::print("{:>2}. {:7.3f}  {} #{} (page {})\n    {}\n", i + 1, hit.score, hit.file_name,
+                   hit.chunk_index, hit.page_first, line);
     }
-    if (context.json()) fmt::print("{}\n", json::dump(out));
-    else if (found.hits.empty()) fmt::print("nothing found\n");
+    if (context.json())
+        fmt::print("{}\n", json::dump(out));
+    else if (found.hits.empty())
+        fmt::print("nothing found\n");
     co_return Result<void>{};
 }
 
@@ -61,11 +67,16 @@ Task<Result<void>> search(Context& context, Options options) {
 
 void add_search(CLI::App& app, Context& context, Run& run) {
     auto options = std::make_shared<Options>();
-    auto* command = app.add_subcommand("search", "Show the chunks that a question finds, with their scores");
+    auto* command =
+        app.add_subcommand("search", "Show the chunks that a question finds, with their scores");
     command->add_option("question", options->question)->required();
-    command->add_option("--tenant", options->tenant, "a tenant's id or domain [the only one that has documents]");
-    command->add_option("--limit,--top-k", options->limit, "at most this many")->check(CLI::Range(1, 100));
-    command->callback([&context, &run, options] { run = [&context, options] { return search(context, *options); }; });
+    command->add_option("--tenant", options->tenant,
+                        "a tenant's id or domain [the only one that has documents]");
+    command->add_option("--limit,--top-k", options->limit, "at most this many")
+        ->check(CLI::Range(1, 100));
+    command->callback([&context, &run, options] {
+        run = [&context, options] { return search(context, *options); };
+    });
 }
 
 }  // namespace millrace::workers::ops

@@ -22,10 +22,13 @@ SELECT t.id, u.id, u.role, t.name FROM tenants t JOIN users u ON u.tenant_id = t
 std::string words_of(const http_client::Response& response) {
     const auto document = json::parse(response.body);
     const auto detail = document ? document->reader().optional_string("detail") : std::nullopt;
-    return fmt::format("the API answered {}: {}", response.status, detail.value_or(response.body.substr(0, 300)));
+    return fmt::format("the API answered {}: {}", response.status,
+                       detail.value_or(response.body.substr(0, 300)));
 }
 
-bool is_busy(int status) { return status == 429 || status == 503; }
+bool is_busy(int status) {
+    return status == 429 || status == 503;
+}
 
 std::chrono::seconds retry_after(const http_client::Response& response) {
     const auto text = response.header("retry-after");
@@ -35,11 +38,16 @@ std::chrono::seconds retry_after(const http_client::Response& response) {
 }  // namespace
 
 Task<Result<domain::identity::Principal>> find_owner(Context& context, std::string name) {
-    CO_TRY(const auto rows, co_await context.owner().run(postgres::call(k_owner, name), Deadline::in(10s)));
+    CO_TRY(const auto rows,
+           co_await context.owner().run(postgres::call(k_owner, name), Deadline::in(10s)));
     if (rows.empty()) {
-        co_return fail(ErrorCode::not_found, name.empty() ? "no tenant has documents yet" : fmt::format("there is no tenant '{}'", name));
+        co_return fail(ErrorCode::not_found, name.empty()
+                                                 ? "no tenant has documents yet"
+                                                 : fmt::format("there is no tenant '{}'", name));
     }
-    if (rows.size() > 1) co_return fail(ErrorCode::invalid, "several tenants have documents: choose one with --tenant");
+    if (rows.size() > 1)
+        co_return fail(ErrorCode::invalid,
+                       "several tenants have documents: choose one with --tenant");
     co_return domain::identity::Principal{.tenant = rows[0].get<base::TenantId>(0),
                                           .user = rows[0].get<base::UserId>(1),
                                           .role = rows[0].get<std::string>(2),
@@ -56,10 +64,15 @@ TenantApi::TenantApi(Context& context, domain::identity::Principal owner)
 
 std::string TenantApi::token() const {
     const auto now = std::chrono::system_clock::now();
-    return issuer_.issue({.principal = owner_, .type = "access", .id = base::random_token(16), .issued_at = now, .expires_at = now + 10min});
+    return issuer_.issue({.principal = owner_,
+                          .type = "access",
+                          .id = base::random_token(16),
+                          .issued_at = now,
+                          .expires_at = now + 10min});
 }
 
-Task<Result<http_client::Response>> TenantApi::call(std::string method, std::string path, std::string body, Headers headers,
+Task<Result<http_client::Response>> TenantApi::call(std::string method, std::string path,
+                                                    std::string body, Headers headers,
                                                     Deadline deadline) {
     headers.emplace_back("Authorization", "Bearer " + token());
     for (;;) {
@@ -72,41 +85,54 @@ Task<Result<http_client::Response>> TenantApi::call(std::string method, std::str
         CO_TRY(auto response, co_await http_->send(std::move(request), deadline));
         if (response.status < 400) co_return response;
         if (!is_busy(response.status) || deadline.remaining() < retry_after(response)) {
-            co_return fail(response.status == 404 ? ErrorCode::not_found : is_busy(response.status) ? ErrorCode::unavailable : ErrorCode::invalid,
+            co_return fail(response.status == 404     ? ErrorCode::not_found
+                           : is_busy(response.status) ? ErrorCode::unavailable
+                                                      : ErrorCode::invalid,
                            words_of(response));
         }
         co_await async::delay(executor_, retry_after(response));
     }
 }
 
-Task<Result<TenantApi::Uploaded>> TenantApi::upload(std::filesystem::path file, std::string key, Deadline deadline) {
+Task<Result<TenantApi::Uploaded>> TenantApi::upload(std::filesystem::path file, std::string key,
+                                                    Deadline deadline) {
     std::ifstream in(file, std::ios::binary);
     std::string content{std::istreambuf_iterator<char>(in), {}};
     if (!in) co_return fail(ErrorCode::invalid, "cannot be read");
     const auto boundary = base::random_token(16);
     auto name = file.filename().string();
     std::erase_if(name, [](char c) { return c == '"' || c == '\r' || c == '\n'; });
-    std::string body = fmt::format("--{}\r\nContent-Disposition: form-data; name=\"title\"\r\n\r\n{}\r\n", boundary, file.stem().string());
-    body += fmt::format("--{}\r\nContent-Disposition: form-data; name=\"file\"; filename=\"{}\"\r\n\r\n", boundary, name);
+    std::string body =
+        fmt::format("--{}\r\nContent-Disposition: form-data; name=\"title\"\r\n\r\n{}\r\n",
+                    boundary, file.stem().string());
+    body += fmt::format(
+        "--{}\r\nContent-Disposition: form-data; name=\"file\"; filename=\"{}\"\r\n\r\n", boundary,
+        name);
     body += content + "\r\n--" + boundary + "--\r\n";
-    Headers headers{{"Content-Type", "multipart/form-data; boundary=" + boundary}, {"Idempotency-Key", std::move(key)}};
-    CO_TRY(const auto response, co_await call("POST", "/api/v1/contents/upload", std::move(body), std::move(headers), deadline));
+    Headers headers{{"Content-Type", "multipart/form-data; boundary=" + boundary},
+                    {"Idempotency-Key", std::move(key)}};
+    CO_TRY(const auto response, co_await call("POST", "/api/v1/contents/upload", std::move(body),
+                                              std::move(headers), deadline));
     CO_TRY(const auto document, json::parse(response.body));
     auto reader = document.reader();
     Uploaded out{.file_id = reader.string("id"), .job_id = {}};
     const std::string_view link = response.header("link");
     const auto end = link.find('>'), begin = link.rfind('/', end);
-    if (end == std::string_view::npos || begin == std::string_view::npos) co_return fail(ErrorCode::internal, "the upload's answer has no link to its job");
+    if (end == std::string_view::npos || begin == std::string_view::npos)
+        co_return fail(ErrorCode::internal, "the upload's answer has no link to its job");
     out.job_id = link.substr(begin + 1, end - begin - 1);
     co_return out;
 }
 
 Task<Result<std::string>> TenantApi::wait_job(std::string id, Deadline deadline) {
     for (;;) {
-        CO_TRY(auto response, co_await call("GET", "/api/jobs/" + id, {}, {{"Prefer", "wait=30"}}, deadline));
+        CO_TRY(auto response,
+               co_await call("GET", "/api/jobs/" + id, {}, {{"Prefer", "wait=30"}}, deadline));
         CO_TRY(const auto document, json::parse(response.body));
         const auto status = document.reader().string("status");
-        if (status == "succeeded" || status == "failed" || status == "dead" || status == "cancelled") co_return std::move(response.body);
+        if (status == "succeeded" || status == "failed" || status == "dead" ||
+            status == "cancelled")
+            co_return std::move(response.body);
         if (deadline.passed()) co_return fail(ErrorCode::timeout, "the job did not end in time");
     }
 }

@@ -1,6 +1,6 @@
 #pragma once
-// The public API, called as the owner of a tenant: what an operator does for a customer goes the way that the customer's own
-// requests go.
+// The public API, called as the owner of a tenant: what an operator does for a customer goes the
+// way that the customer's own requests go.
 
 #include <filesystem>
 #include <string>
@@ -20,9 +20,10 @@ class TenantApi {
     TenantApi(Context& context, domain::identity::Principal owner);
 
     using Headers = std::vector<std::pair<std::string, std::string>>;
-    /// Any status below 400 is a value; 429 and 503 are waited out while the deadline allows; the others are errors with the
-    /// API's words.
-    Task<Result<http_client::Response>> call(std::string method, std::string path, std::string body, Headers headers, Deadline deadline);
+    /// Any status below 400 is a value; 429 and 503 are waited out while the deadline allows; the
+    /// others are errors with the API's words.
+    Task<Result<http_client::Response>> call(std::string method, std::string path, std::string body,
+                                             Headers headers, Deadline deadline);
 
     struct Uploaded {
         std::string file_id, job_id;

@@ -31,23 +31,28 @@ std::chrono::milliseconds since(Clock::time_point started) {
 /// One question being answered.
 class Answering {
  public:
-    Answering(const Ports& ports, Job job, Attempt& attempt) : ports_(ports), job_(std::move(job)), attempt_(attempt) {}
+    Answering(const Ports& ports, Job job, Attempt& attempt)
+        : ports_(ports), job_(std::move(job)), attempt_(attempt) {}
 
     Task<Result<Outcome>> run() {
         CO_TRY(asked_, knowledge::parse_answer_requested(job_.input));
         auto vector = co_await embed_question();
-        CO_TRY(auto found, co_await ports_.searcher.search(job_.tenant, asked_.query, std::move(vector),
-                                                           static_cast<std::size_t>(asked_.top_k), attempt_.deadline()));
+        CO_TRY(auto found, co_await ports_.searcher.search(
+                               job_.tenant, asked_.query, std::move(vector),
+                               static_cast<std::size_t>(asked_.top_k), attempt_.deadline()));
         hits_ = std::move(found.hits);
         for (const auto& hit : hits_) passages_.push_back({hit.title, hit.text});
-        // What the local answerer needs to know of the index, which may not be held across a suspension.
+        // What the local answerer needs to know of the index, which may not be held across a
+        // suspension.
         const auto local = knowledge::answer_locally(
             asked_.query, passages_,
-            {found.index->chunk_count(), [&](knowledge::Term term) { return found.index->chunks_with(term); }},
+            {found.index->chunk_count(),
+             [&](knowledge::Term term) { return found.index->chunks_with(term); }},
             {.tokens_max = static_cast<std::size_t>(asked_.max_tokens)});
         found.index.reset();
         CO_TRY_VOID(co_await answer(local));
-        co_return runtime::succeed(result(), knowledge::record_exchange(job_.tenant, job_.owner, job_.id, asked_, answer_));
+        co_return runtime::succeed(result(), knowledge::record_exchange(job_.tenant, job_.owner,
+                                                                        job_.id, asked_, answer_));
     }
 
  private:
@@ -57,7 +62,8 @@ class Answering {
         const auto started = Clock::now();
         auto span = ports_.tracer.start("embed question", job_.trace, k_client_span);
         std::vector<std::string> texts{asked_.query};
-        const auto embedded = co_await ports_.embedder->embed(std::move(texts), span.context().traceparent(), attempt_.deadline());
+        const auto embedded = co_await ports_.embedder->embed(
+            std::move(texts), span.context().traceparent(), attempt_.deadline());
         if (!embedded) span.fail(embedded.error().log);
         co_await spend({.purpose = "embed",
                         .provider = ports_.embedder->provider(),
@@ -76,14 +82,17 @@ class Answering {
             if (model == nullptr) co_return co_await say_locally(local);
             auto done = co_await ask(*model);
             if (done) co_return Result<void>{};
-            telemetry::log::warning("model failed", {{"provider", model->provider()}, {"why", done.error().log}});
-            if (attempt_.live().said_anything()) attempt_.live().restart("another model takes over");
+            telemetry::log::warning("model failed",
+                                    {{"provider", model->provider()}, {"why", done.error().log}});
+            if (attempt_.live().said_anything())
+                attempt_.live().restart("another model takes over");
             answer_.clear();
             cited_.clear();
             failure = std::move(done).error();
             if (attempt_.deadline().passed()) break;
         }
-        // Whatever it was, it is not the question's fault: the kind's schedule decides how often we try again.
+        // Whatever it was, it is not the question's fault: the kind's schedule decides how often we
+        // try again.
         if (!is_transient(failure->code)) failure->code = ErrorCode::unavailable;
         failure->detail = "no language model could answer at the moment";
         co_return std::unexpected(std::move(*failure));
@@ -93,8 +102,10 @@ class Answering {
     [[nodiscard]] std::vector<llm::Model*> order() const {
         std::vector<llm::Model*> models;
         for (const auto& model : ports_.chain) models.push_back(model.get());
-        const auto named = std::ranges::find(models, asked_.model.value_or(""),
-                                             [](const llm::Model* model) { return model ? std::string_view(model->model()) : k_local; });
+        const auto named =
+            std::ranges::find(models, asked_.model.value_or(""), [](const llm::Model* model) {
+                return model ? std::string_view(model->model()) : k_local;
+            });
         if (named != models.end()) std::rotate(models.begin(), named, named + 1);
         return models;
     }
@@ -118,7 +129,8 @@ class Answering {
     }
 
     Task<Result<void>> ask(llm::Model& model) {
-        const auto passages = std::span<const Passage>(passages_).first(passages_that_fit(passages_));
+        const auto passages =
+            std::span<const Passage>(passages_).first(passages_that_fit(passages_));
         knowledge::CitationFilter filter(passages);
         const auto started = Clock::now();
         auto span = ports_.tracer.start("chat " + model.model(), job_.trace, k_client_span);
@@ -127,17 +139,22 @@ class Answering {
                              .temperature = asked_.temperature,
                              .max_tokens = asked_.max_tokens,
                              .traceparent = span.context().traceparent()};
-        auto done = co_await model.complete(std::move(request), [&](std::string_view delta) { pass(filter.push(delta)); }, attempt_.deadline());
+        auto done = co_await model.complete(
+            std::move(request), [&](std::string_view delta) { pass(filter.push(delta)); },
+            attempt_.deadline());
         if (done) pass(filter.finish());
-        if (done && answer_.empty()) done = fail(ErrorCode::unavailable, "the model said nothing", {.log = model.provider() + ": an empty answer"});
+        if (done && answer_.empty())
+            done = fail(ErrorCode::unavailable, "the model said nothing",
+                        {.log = model.provider() + ": an empty answer"});
         if (!done) span.fail(done.error().log);
-        CO_TRY_VOID(co_await spend({.purpose = "answer",
-                                    .provider = model.provider(),
-                                    .model = done ? done->model : model.model(),
-                                    .outcome = done ? "ok" : std::string(to_string(done.error().code)),
-                                    .tokens_in = done ? done->tokens_in : 0,
-                                    .tokens_out = done ? done->tokens_out : llm::estimate_tokens(answer_),
-                                    .latency = since(started)}));
+        CO_TRY_VOID(
+            co_await spend({.purpose = "answer",
+                            .provider = model.provider(),
+                            .model = done ? done->model : model.model(),
+                            .outcome = done ? "ok" : std::string(to_string(done.error().code)),
+                            .tokens_in = done ? done->tokens_in : 0,
+                            .tokens_out = done ? done->tokens_out : llm::estimate_tokens(answer_),
+                            .latency = since(started)}));
         if (!done) co_return std::unexpected(std::move(done).error());
         model_ = done->model;
         tokens_in_ = done->tokens_in;
@@ -220,7 +237,9 @@ Task<Result<Outcome>> handle(std::shared_ptr<const Ports> ports, Job job, Attemp
 }  // namespace
 
 runtime::Handler make_answer_handler(Ports ports) {
-    return [shared = std::make_shared<const Ports>(ports)](Job job, Attempt& attempt) { return handle(shared, std::move(job), attempt); };
+    return [shared = std::make_shared<const Ports>(ports)](Job job, Attempt& attempt) {
+        return handle(shared, std::move(job), attempt);
+    };
 }
 
 }  // namespace millrace::workers::rag

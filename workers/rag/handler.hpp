@@ -1,6 +1,6 @@
 #pragma once
-// knowledge.answer: retrieve, answer with citations, stream. Through the configured models in their order, or with the local
-// extractive answerer.
+// knowledge.answer: retrieve, answer with citations, stream. Through the configured models in their
+// order, or with the local extractive answerer.
 
 #include <memory>
 #include <vector>

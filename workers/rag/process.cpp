@@ -9,12 +9,13 @@ namespace {
 Chain make_chain(http_client::Client& http, const config::Models& models) {
     Chain chain;
     for (const auto& provider : models.chain) {
-        chain.push_back(provider.url == config::k_local_model ? nullptr
-                                                              : providers::llm::make_openai(http, {.base_url = provider.url,
-                                                                                                   .key = provider.key,
-                                                                                                   .model = provider.model,
-                                                                                                   .first_byte = models.first_byte,
-                                                                                                   .stall = models.stall}));
+        chain.push_back(provider.url == config::k_local_model
+                            ? nullptr
+                            : providers::llm::make_openai(http, {.base_url = provider.url,
+                                                                 .key = provider.key,
+                                                                 .model = provider.model,
+                                                                 .first_byte = models.first_byte,
+                                                                 .stall = models.stall}));
     }
     return chain;
 }
@@ -22,7 +23,9 @@ Chain make_chain(http_client::Client& http, const config::Models& models) {
 }  // namespace
 
 Config Config::read(config::Loader& in) {
-    return {.worker = runtime::Config::read(in, "rag"), .models = config::Models::read(in), .embeddings = config::Embeddings::read(in)};
+    return {.worker = runtime::Config::read(in, "rag"),
+            .models = config::Models::read(in),
+            .embeddings = config::Embeddings::read(in)};
 }
 
 Task<Result<void>> run(service::Service& service, const Config& config) {
@@ -30,12 +33,16 @@ Task<Result<void>> run(service::Service& service, const Config& config) {
     const auto chain = make_chain(*http, config.models);
     const auto embedder = providers::embedding::make_embedder(*http, config.embeddings);
     std::optional<domain::knowledge::Searcher> searcher;
-    co_return co_await runtime::run_worker(service, config.worker, "rag", [&](runtime::Resources resources) -> Result<runtime::Handlers> {
-        searcher.emplace(resources.executor, resources.app);
-        return runtime::Handlers{
-            {"knowledge.answer",
-             make_answer_handler({.searcher = *searcher, .chain = chain, .embedder = embedder.get(), .tracer = service.tracer()})}};
-    });
+    co_return co_await runtime::run_worker(
+        service, config.worker, "rag",
+        [&](runtime::Resources resources) -> Result<runtime::Handlers> {
+            searcher.emplace(resources.executor, resources.app);
+            return runtime::Handlers{
+                {"knowledge.answer", make_answer_handler({.searcher = *searcher,
+                                                          .chain = chain,
+                                                          .embedder = embedder.get(),
+                                                          .tracer = service.tracer()})}};
+        });
 }
 
 }  // namespace millrace::workers::rag

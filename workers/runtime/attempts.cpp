@@ -31,10 +31,12 @@ Worker::Running::Running(Worker& worker, Job j, bool is_alone)
 Task<Result<void>> Worker::Running::spend(Spend spend) {
     std::vector<postgres::Call> calls;
     calls.push_back(postgres::call(k_set_tenant, job.tenant.str()));
-    calls.push_back(postgres::call(k_spend, job.id, job.attempt, spend.call, job.tenant, spend.purpose, spend.provider, spend.model,
-                                   spend.tokens_in, spend.tokens_out, spend.cost_usd,
-                                   static_cast<std::int32_t>(spend.latency.count()), spend.outcome));
-    CO_TRY_VOID(co_await worker_.ports_.settle.app.transaction(std::move(calls), Deadline::in(k_spend_timeout)));
+    calls.push_back(postgres::call(
+        k_spend, job.id, job.attempt, spend.call, job.tenant, spend.purpose, spend.provider,
+        spend.model, spend.tokens_in, spend.tokens_out, spend.cost_usd,
+        static_cast<std::int32_t>(spend.latency.count()), spend.outcome));
+    CO_TRY_VOID(co_await worker_.ports_.settle.app.transaction(std::move(calls),
+                                                               Deadline::in(k_spend_timeout)));
     co_return Result<void>{};
 }
 
@@ -70,7 +72,8 @@ Task<void> Worker::run_attempt(std::shared_ptr<Running> running) {
         finished(*running, Settled::fenced);  // leave() gives it back
         co_return;
     }
-    if (!outcome) span.fail(outcome.error().log.empty() ? outcome.error().detail : outcome.error().log);
+    if (!outcome)
+        span.fail(outcome.error().log.empty() ? outcome.error().detail : outcome.error().log);
     const auto settled = co_await settler_.settle(running->job, std::move(outcome));
     finished(*running, settled);
 }
@@ -80,7 +83,8 @@ Task<Result<Outcome>> Worker::call_handler(std::shared_ptr<Running> running) {
     try {
         auto input = running->job.input;
         if (input.empty()) {  // it was too large for the record
-            CO_TRY(running->job.input, co_await lifecycle_.input(running->job.id.uuid, running->deadline()));
+            CO_TRY(running->job.input,
+                   co_await lifecycle_.input(running->job.id.uuid, running->deadline()));
         }
         auto& handler = handlers_.find(running->job.kind->name)->second;
         auto outcome = co_await handler(running->job, *running);
@@ -91,23 +95,37 @@ Task<Result<Outcome>> Worker::call_handler(std::shared_ptr<Running> running) {
         died = e.what();
     }
     switch (running->stop) {
-        case Stop::client: co_return fail(ErrorCode::cancelled, "the job was cancelled");
+        case Stop::client:
+            co_return fail(ErrorCode::cancelled, "the job was cancelled");
         case Stop::timeout:
             co_return fail(ErrorCode::timeout, "the job took too long",
-                           {.log = fmt::format("the attempt passed its {} ms", running->job.kind->timeout.count())});
-        case Stop::shutdown: co_return fail(ErrorCode::unavailable, "the worker was asked to stop");
-        case Stop::none: break;
+                           {.log = fmt::format("the attempt passed its {} ms",
+                                               running->job.kind->timeout.count())});
+        case Stop::shutdown:
+            co_return fail(ErrorCode::unavailable, "the worker was asked to stop");
+        case Stop::none:
+            break;
     }
-    co_return fail(ErrorCode::internal, "the job could not be processed", {.log = "the handler threw: " + died});
+    co_return fail(ErrorCode::internal, "the job could not be processed",
+                   {.log = "the handler threw: " + died});
 }
 
 void Worker::finished(const Running& running, Settled settled) {
-    const auto seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - running.started).count();
+    const auto seconds =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - running.started).count();
     switch (settled) {
-        case Settled::committed: finished_total_.add(); break;
-        case Settled::fenced: fenced_total_.add(); break;
-        case Settled::retried: retried_total_.add(); break;
-        case Settled::dead: dead_total_.add(); break;
+        case Settled::committed:
+            finished_total_.add();
+            break;
+        case Settled::fenced:
+            fenced_total_.add();
+            break;
+        case Settled::retried:
+            retried_total_.add();
+            break;
+        case Settled::dead:
+            dead_total_.add();
+            break;
     }
     seconds_.observe(seconds);
     if (running.stop != Stop::shutdown) {
@@ -138,7 +156,8 @@ Task<void> Worker::watch() {
                 running->stop = Stop::timeout;
                 late.push_back(running->task);
             }
-            stuck_ |= std::chrono::steady_clock::now() > running->deadline().when() + options_.cancel_grace;
+            stuck_ |= std::chrono::steady_clock::now() >
+                      running->deadline().when() + options_.cancel_grace;
         }
         for (const auto task : late) attempts_.cancel(task);
         if (tick % k_ticks_per_cancel_check == 0 && !running_.empty()) co_await find_cancelled();
@@ -147,7 +166,8 @@ Task<void> Worker::watch() {
 
 void Worker::cancel_job(const base::Uuid& id) {
     const auto found = running_.find(id);
-    if (found == running_.end() || !found->second->handling || found->second->stop != Stop::none) return;
+    if (found == running_.end() || !found->second->handling || found->second->stop != Stop::none)
+        return;
     found->second->stop = Stop::client;
     attempts_.cancel(found->second->task);
 }
@@ -156,7 +176,8 @@ void Worker::cancel_job(const base::Uuid& id) {
 Task<void> Worker::find_cancelled() {
     std::vector<base::Uuid> ids;
     for (const auto& [id, running] : running_) ids.push_back(id);
-    const auto wanted = co_await lifecycle_.cancelled(std::move(ids), Deadline::in(std::chrono::seconds(2)));
+    const auto wanted =
+        co_await lifecycle_.cancelled(std::move(ids), Deadline::in(std::chrono::seconds(2)));
     if (!wanted) co_return;
     for (const auto& id : *wanted) cancel_job(id);
 }

@@ -1,5 +1,6 @@
 #pragma once
-// Who runs next: weighted round robin over lanes, round robin over tenants inside a lane, first come first served inside a tenant.
+// Who runs next: weighted round robin over lanes, round robin over tenants inside a lane, first
+// come first served inside a tenant.
 
 #include <array>
 #include <deque>
@@ -35,7 +36,8 @@ class FairQueue {
     };
     static std::size_t lane_index(std::string_view lane) noexcept;
 
-    std::array<Lane, 3> lanes_ = {Lane{.weight = 8}, Lane{.weight = 2}, Lane{.weight = 1}};  // interactive, bulk, replay
+    std::array<Lane, 3> lanes_ = {Lane{.weight = 8}, Lane{.weight = 2},
+                                  Lane{.weight = 1}};  // interactive, bulk, replay
     std::size_t size_ = 0;
 };
 

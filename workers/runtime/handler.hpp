@@ -1,6 +1,7 @@
 #pragma once
-// What a worker's author writes against: a handler is a plain function from a job to an outcome. It does not write; it returns
-// its effects, result and follow-up jobs as data, and the runtime applies them in one fenced transaction (design §1.3).
+// What a worker's author writes against: a handler is a plain function from a job to an outcome. It
+// does not write; it returns its effects, result and follow-up jobs as data, and the runtime
+// applies them in one fenced transaction (design §1.3).
 
 #include <functional>
 #include <string>
@@ -21,22 +22,24 @@ struct Job {
     std::string lane;
     std::string order_key;
     int attempt = 0;
-    std::string input;  ///< JSON
+    std::string input;              ///< JSON
     telemetry::TraceContext trace;  ///< of this attempt's span
     base::WallTime accepted_at;
     kafka::Position origin;
 };
 
 struct Outcome {
-    domain::jobs::Status status = domain::jobs::Status::succeeded;  ///< or failed: the input can never work
-    std::string result;                                             ///< JSON
-    std::vector<postgres::Call> effects;                            ///< as millrace_app, tenant set, after the fence
+    domain::jobs::Status status =
+        domain::jobs::Status::succeeded;  ///< or failed: the input can never work
+    std::string result;                   ///< JSON
+    std::vector<postgres::Call> effects;  ///< as millrace_app, tenant set, after the fence
     std::vector<domain::jobs::NewJob> follow_ups;
 };
 
 [[nodiscard]] Outcome succeed(std::string result, std::vector<postgres::Call> effects = {});
 /// `code` and `message` are what the client reads: {"error":{"code","message"}}.
-[[nodiscard]] Outcome fail_for_good(std::string_view code, std::string_view message, std::vector<postgres::Call> effects = {});
+[[nodiscard]] Outcome fail_for_good(std::string_view code, std::string_view message,
+                                    std::vector<postgres::Call> effects = {});
 
 /// One model, speech or embedding call: money spent, whatever becomes of the attempt.
 struct Spend {
@@ -60,9 +63,10 @@ class Attempt {
     [[nodiscard]] virtual Executor executor() const = 0;
 };
 
-/// An Error is a transient failure when its code says so (rate_limited, timeout, unavailable, internal): the kind's retry schedule
-/// decides. Any other code means that the input can never work: the job fails with the error's detail.
-/// When the client cancels, or the kind's timeout passes, the task is cancelled at its next suspension.
+/// An Error is a transient failure when its code says so (rate_limited, timeout, unavailable,
+/// internal): the kind's retry schedule decides. Any other code means that the input can never
+/// work: the job fails with the error's detail. When the client cancels, or the kind's timeout
+/// passes, the task is cancelled at its next suspension.
 using Handler = std::function<Task<Result<Outcome>>(Job, Attempt&)>;
 
 }  // namespace millrace::workers::runtime

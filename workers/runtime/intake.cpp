@@ -35,7 +35,8 @@ Task<void> Worker::intake() {
             co_await room_.wait(Deadline::in(std::chrono::seconds(1)));
             continue;
         }
-        auto records = co_await ports_.consumer.fetch(std::min(options_.fetch_max, options_.claimed_max - claimed_.size()));
+        auto records = co_await ports_.consumer.fetch(
+            std::min(options_.fetch_max, options_.claimed_max - claimed_.size()));
         if (records.empty()) co_return;
         taking_ = true;
         const bool ours = co_await take(std::move(records));
@@ -64,11 +65,17 @@ Task<bool> Worker::take(std::vector<kafka::Record> records) {
 Task<Worker::Fetched> Worker::decode(std::vector<kafka::Record>& records) {
     Fetched out;
     for (auto& record : records) {
-        jobs::DeadLetter letter{.job = {}, .attempt = 0, .cause = "undecodable", .detail = {}, .origin = record.position};
+        jobs::DeadLetter letter{.job = {},
+                                .attempt = 0,
+                                .cause = "undecodable",
+                                .detail = {},
+                                .origin = record.position};
         auto decoded = events::decode(record.headers, record.value, record.has_value);
         if (!decoded) {
             letter.detail = decoded.error().detail;
-            co_await settler_.bury_record(std::move(letter), {.value = std::move(record.value), .headers = std::move(record.headers)});
+            co_await settler_.bury_record(
+                std::move(letter),
+                {.value = std::move(record.value), .headers = std::move(record.headers)});
             continue;
         }
         const auto* kind = ports_.settle.catalog.kind(decoded->kind);
@@ -76,7 +83,9 @@ Task<Worker::Fetched> Worker::decode(std::vector<kafka::Record>& records) {
             letter.job = decoded->id;
             letter.cause = "unknown_kind";
             letter.detail = fmt::format("this worker has no handler for {}", decoded->kind);
-            co_await settler_.bury_record(std::move(letter), {.value = decoded->input.value_or(""), .headers = std::move(record.headers)});
+            co_await settler_.bury_record(
+                std::move(letter),
+                {.value = decoded->input.value_or(""), .headers = std::move(record.headers)});
             continue;
         }
         if (claimed_.contains(decoded->id.uuid)) continue;  // announced twice
@@ -86,7 +95,8 @@ Task<Worker::Fetched> Worker::decode(std::vector<kafka::Record>& records) {
         }
         auto& into = kind->ordered ? out.ordered : out.plain;
         const auto id = decoded->id.uuid;
-        into.emplace(id, FetchedOne{std::move(*decoded), kind, std::move(lane), std::move(record.position)});
+        into.emplace(
+            id, FetchedOne{std::move(*decoded), kind, std::move(lane), std::move(record.position)});
     }
     co_return out;
 }
@@ -97,7 +107,8 @@ Task<bool> Worker::claim(Fetched& fetched) {
     auto in_flight = held();
     in_flight.insert(in_flight.end(), ids.begin(), ids.end());
     for (;;) {
-        const auto claimed = co_await lifecycle_.claim(membership_.epoch(), ids, in_flight, Deadline::in(k_claim_timeout));
+        const auto claimed = co_await lifecycle_.claim(membership_.epoch(), ids, in_flight,
+                                                       Deadline::in(k_claim_timeout));
         if (claimed) {
             for (const auto& job : *claimed) enqueue(fetched.plain.at(job.id.uuid), job);
             if (claimed->size() < ids.size()) co_await bury_orphans(fetched);
@@ -114,14 +125,16 @@ Task<bool> Worker::claim_ordered(Fetched& fetched) {
         for (;;) {
             auto in_flight = held();
             in_flight.push_back(id);
-            const auto claimed = co_await lifecycle_.claim_ordered(membership_.epoch(), id, one.kind->dead_blocks,
-                                                                   std::move(in_flight), Deadline::in(k_claim_timeout));
+            const auto claimed = co_await lifecycle_.claim_ordered(
+                membership_.epoch(), id, one.kind->dead_blocks, std::move(in_flight),
+                Deadline::in(k_claim_timeout));
             if (claimed) {
                 if (*claimed) enqueue(one, **claimed);
                 break;
             }
             if (claimed.error().code == ErrorCode::not_found) co_return false;
-            telemetry::log::warning("a claim waits for the database", {{"cause", claimed.error().log}});
+            telemetry::log::warning("a claim waits for the database",
+                                    {{"cause", claimed.error().log}});
             co_await async::delay(executor_, k_claim_pause);
         }
     }
@@ -144,7 +157,8 @@ Task<void> Worker::bury_orphans(const Fetched& fetched) {
         const auto& one = fetched.plain.at(id);
         jobs::DeadLetter letter{{id}, 0, "orphan", "no such job in the database", one.origin};
         co_await settler_.bury_record(std::move(letter),
-                                      {.value = one.record.input.value_or(""), .headers = events::encode_headers(one.record)});
+                                      {.value = one.record.input.value_or(""),
+                                       .headers = events::encode_headers(one.record)});
     }
 }
 
@@ -183,7 +197,8 @@ Membership::Report Worker::report() {
     std::map<std::string, jobs::Consumed> topics;
     const auto now = std::chrono::system_clock::now();
     for (const auto& at : ports_.consumer.progress()) {
-        auto& topic = topics.try_emplace(at.next.topic, jobs::Consumed{at.next.topic, 0, now}).first->second;
+        auto& topic =
+            topics.try_emplace(at.next.topic, jobs::Consumed{at.next.topic, 0, now}).first->second;
         ++topic.partitions;
         const auto seen = consumed_.find({at.next.topic, at.next.partition});
         const bool all = at.log_end >= 0 && at.next.offset >= at.log_end;

@@ -6,14 +6,16 @@
 
 namespace millrace::workers::runtime {
 
-Membership::Membership(postgres::Database& durable, domain::jobs::Lifecycle& lifecycle, Options options)
+Membership::Membership(postgres::Database& durable, domain::jobs::Lifecycle& lifecycle,
+                       Options options)
     : durable_(durable), lifecycle_(lifecycle), options_(std::move(options)) {}
 
 Task<Result<void>> Membership::join(Deadline deadline) {
     CO_TRY(epoch_, co_await lifecycle_.next_epoch(deadline));
     CO_TRY(lock_, co_await durable_.try_lock(domain::jobs::worker_lock_key(epoch_), deadline));
     if (!lock_) co_return fail(ErrorCode::internal, "the lock of a new epoch is taken");
-    co_return co_await lifecycle_.register_worker(epoch_, options_.name, options_.role, options_.lease, deadline);
+    co_return co_await lifecycle_.register_worker(epoch_, options_.name, options_.role,
+                                                  options_.lease, deadline);
 }
 
 Task<void> Membership::keep(std::function<Report()> report) {
@@ -23,28 +25,35 @@ Task<void> Membership::keep(std::function<Report()> report) {
         co_await async::delay(executor, options_.renew_every);
         auto now = report();
         if (!now.progress) {
-            telemetry::log::error("no progress: the lease is not renewed", {{"worker", options_.name}});
+            telemetry::log::error("no progress: the lease is not renewed",
+                                  {{"worker", options_.name}});
             if (std::chrono::steady_clock::now() - progressed > options_.lease) co_return;
             continue;
         }
         progressed = std::chrono::steady_clock::now();
         if (!lock_ || !lock_->held()) co_await retake_lock();
-        const auto renewed = co_await lifecycle_.renew(epoch_, std::move(now.in_flight), std::move(now.consumed), options_.lease,
-                                                       Deadline::in(options_.renew_every));
+        const auto renewed =
+            co_await lifecycle_.renew(epoch_, std::move(now.in_flight), std::move(now.consumed),
+                                      options_.lease, Deadline::in(options_.renew_every));
         if (!renewed && renewed.error().code == ErrorCode::not_found) co_return;
-        if (!renewed) telemetry::log::warning("the lease could not be renewed", {{"cause", renewed.error().log}});
+        if (!renewed)
+            telemetry::log::warning("the lease could not be renewed",
+                                    {{"cause", renewed.error().log}});
     }
 }
 
 Task<void> Membership::retake_lock() {
     lock_.reset();
-    auto lock = co_await durable_.try_lock(domain::jobs::worker_lock_key(epoch_), Deadline::in(options_.renew_every));
+    auto lock = co_await durable_.try_lock(domain::jobs::worker_lock_key(epoch_),
+                                           Deadline::in(options_.renew_every));
     if (lock) lock_ = std::move(*lock);
 }
 
 Task<void> Membership::leave(Deadline deadline) {
     const auto left = co_await lifecycle_.leave(epoch_, deadline);
-    if (!left) telemetry::log::warning("could not sign off: the scheduler will notice", {{"cause", left.error().log}});
+    if (!left)
+        telemetry::log::warning("could not sign off: the scheduler will notice",
+                                {{"cause", left.error().log}});
     lock_.reset();
 }
 

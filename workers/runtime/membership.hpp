@@ -1,5 +1,6 @@
 #pragma once
-// This process among the workers: its epoch, the session lock that proves it lives, and the lease that proves it moves.
+// This process among the workers: its epoch, the session lock that proves it lives, and the lease
+// that proves it moves.
 
 #include <functional>
 
@@ -16,7 +17,8 @@ class Membership {
         std::chrono::seconds lease{10};
         std::chrono::milliseconds renew_every{2000};
     };
-    /// What a renewal writes down, and whether this process still makes progress: without it the lease is not renewed.
+    /// What a renewal writes down, and whether this process still makes progress: without it the
+    /// lease is not renewed.
     struct Report {
         std::vector<base::Uuid> in_flight;
         std::vector<domain::jobs::Consumed> consumed;
@@ -27,7 +29,8 @@ class Membership {
 
     /// Takes an epoch and its lock and writes the row.
     Task<Result<void>> join(Deadline deadline);
-    /// Renews until cancelled. Returns when the scheduler has written this process off: all it holds belongs to others then.
+    /// Renews until cancelled. Returns when the scheduler has written this process off: all it
+    /// holds belongs to others then.
     Task<void> keep(std::function<Report()> report);
     Task<void> leave(Deadline deadline);
 

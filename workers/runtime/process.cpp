@@ -23,14 +23,17 @@ struct Stores {
     std::unique_ptr<redis::Subscriber> subscriber;
 };
 
-Stores open_stores(service::Service& service, const Config& config, const events::Catalog& catalog, const std::string& role) {
+Stores open_stores(service::Service& service, const Config& config, const events::Catalog& catalog,
+                   const std::string& role) {
     const auto executor = service.executor();
     const auto database = [&](std::string_view use, const std::string& db_role, bool asynchronous) {
         postgres::Options options{.dsn = config.postgres.dsn,
                                   .role = db_role,
                                   .application_name = config.process.name + " " + std::string(use),
                                   .statement_timeout = config.postgres.statement_timeout,
-                                  .settings = db_role == "millrace_pipeline" ? postgres::pinned_plans() : decltype(postgres::pinned_plans()){}};
+                                  .settings = db_role == "millrace_pipeline"
+                                                  ? postgres::pinned_plans()
+                                                  : decltype(postgres::pinned_plans()){}};
         if (asynchronous) options.settings.emplace_back("synchronous_commit", "off");
         options.on_event = service.log_events("postgres " + std::string(use));
         return postgres::make_database(executor, std::move(options));
@@ -57,11 +60,12 @@ Stores open_stores(service::Service& service, const Config& config, const events
             .subscriber = redis::make_subscriber(executor, redis)};
 }
 
-/// A handler that blocks the loop blocks everything that could notice it; this thread ends the process instead, and the
-/// scheduler gives its jobs to others.
+/// A handler that blocks the loop blocks everything that could notice it; this thread ends the
+/// process instead, and the scheduler gives its jobs to others.
 class Watchdog {
  public:
-    explicit Watchdog(std::chrono::milliseconds limit) : limit_(limit), thread_([this](const std::stop_token& stop) { watch(stop); }) {}
+    explicit Watchdog(std::chrono::milliseconds limit)
+        : limit_(limit), thread_([this](const std::stop_token& stop) { watch(stop); }) {}
     void beat() noexcept { beats_.fetch_add(1, std::memory_order_relaxed); }
 
  private:
@@ -93,8 +97,9 @@ Task<void> beat(Executor executor, Watchdog& watchdog) {
     }
 }
 
-Task<Result<void>> serve(service::Service& service, const Config& config, const std::string& role, Stores& stores,
-                         const events::Catalog& catalog, const std::function<Result<Handlers>(Resources)>& make) {
+Task<Result<void>> serve(service::Service& service, const Config& config, const std::string& role,
+                         Stores& stores, const events::Catalog& catalog,
+                         const std::function<Result<Handlers>(Resources)>& make) {
     for (auto* db : {stores.durable.get(), stores.claims.get(), stores.app.get()}) {
         CO_TRY_VOID(co_await db->wait_connected(Deadline::in(k_start_timeout)));
     }
@@ -103,26 +108,32 @@ Task<Result<void>> serve(service::Service& service, const Config& config, const 
     jobs::Lifecycle lifecycle(*stores.claims, *stores.durable);
     jobs::Publisher publisher(tasks, *stores.producer, *stores.claims, catalog);
     const auto lease = std::chrono::duration_cast<std::chrono::seconds>(config.worker.lease);
-    Worker worker(service.executor(), tasks,
-                  {.settle = {*stores.app, lifecycle, publisher, *stores.producer, *stores.redis, catalog},
-                   .consumer = *stores.consumer,
-                   .subscriber = *stores.subscriber,
-                   .durable = *stores.durable,
-                   .claims = *stores.claims,
-                   .tracer = service.tracer(),
-                   .metrics = service.metrics()},
-                  std::move(handlers),
-                  {.membership = {.name = config.process.name, .role = role, .lease = lease, .renew_every = config.worker.lease / 5},
-                   .concurrency = static_cast<std::size_t>(config.worker.concurrency),
-                   .claimed_max = static_cast<std::size_t>(config.worker.claimed_max),
-                   .fetch_max = static_cast<std::size_t>(config.worker.fetch_max)});
+    Worker worker(
+        service.executor(), tasks,
+        {.settle = {*stores.app, lifecycle, publisher, *stores.producer, *stores.redis, catalog},
+         .consumer = *stores.consumer,
+         .subscriber = *stores.subscriber,
+         .durable = *stores.durable,
+         .claims = *stores.claims,
+         .tracer = service.tracer(),
+         .metrics = service.metrics()},
+        std::move(handlers),
+        {.membership = {.name = config.process.name,
+                        .role = role,
+                        .lease = lease,
+                        .renew_every = config.worker.lease / 5},
+         .concurrency = static_cast<std::size_t>(config.worker.concurrency),
+         .claimed_max = static_cast<std::size_t>(config.worker.claimed_max),
+         .fetch_max = static_cast<std::size_t>(config.worker.fetch_max)});
     Watchdog watchdog(config.worker.lease * 2);
     tasks.spawn("watchdog beat", beat(service.executor(), watchdog));
     auto ended = co_await worker.join(Deadline::in(k_start_timeout));
     if (ended) {
         service.ready();
         telemetry::log::info("working", {{"role", role}});
-        ended = co_await worker.run(service.stopping(), std::chrono::duration_cast<std::chrono::seconds>(config.process.shutdown_grace));
+        ended = co_await worker.run(
+            service.stopping(),
+            std::chrono::duration_cast<std::chrono::seconds>(config.process.shutdown_grace));
     }
     co_await stores.producer->flush(Deadline::in(5s));
     co_await publisher.drained(Deadline::in(2s));
@@ -141,12 +152,16 @@ Config Config::read(config::Loader& in, std::string_view role) {
             .worker = config::Worker::read(in)};
 }
 
-Task<Result<void>> run_worker(service::Service& service, Config config, std::string role, std::function<Result<Handlers>(Resources)> make) {
-    CO_TRY(const auto catalog, events::Catalog::load(config.kafka.topics_file, config.kafka.topic_suffix));
+Task<Result<void>> run_worker(service::Service& service, Config config, std::string role,
+                              std::function<Result<Handlers>(Resources)> make) {
+    CO_TRY(const auto catalog,
+           events::Catalog::load(config.kafka.topics_file, config.kafka.topic_suffix));
     auto stores = open_stores(service, config, catalog, role);
-    service.ready_check("postgres", [&stores] { return stores.durable->connected() && stores.app->connected(); });
+    service.ready_check(
+        "postgres", [&stores] { return stores.durable->connected() && stores.app->connected(); });
     auto ended = co_await serve(service, config, role, stores, catalog, make);
-    for (auto* db : {stores.app.get(), stores.claims.get(), stores.durable.get()}) co_await db->close();
+    for (auto* db : {stores.app.get(), stores.claims.get(), stores.durable.get()})
+        co_await db->close();
     co_return ended;
 }
 

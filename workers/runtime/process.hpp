@@ -30,9 +30,10 @@ struct Resources {
 };
 using Handlers = std::map<std::string, Handler>;
 
-/// Runs a worker of `role` until the service stops. `make` is called once the drivers are there; what it captures must live until
-/// the handlers are destroyed. An Error is the start's failure.
-[[nodiscard]] Task<Result<void>> run_worker(service::Service& service, Config config, std::string role,
+/// Runs a worker of `role` until the service stops. `make` is called once the drivers are there;
+/// what it captures must live until the handlers are destroyed. An Error is the start's failure.
+[[nodiscard]] Task<Result<void>> run_worker(service::Service& service, Config config,
+                                            std::string role,
                                             std::function<Result<Handlers>(Resources)> make);
 
 }  // namespace millrace::workers::runtime

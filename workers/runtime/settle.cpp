@@ -19,9 +19,12 @@ constexpr auto k_write_timeout = std::chrono::seconds(5);
 constexpr auto k_pause_first = std::chrono::milliseconds(100);
 constexpr auto k_pause_max = std::chrono::milliseconds(2000);
 
-std::string_view bytes_of(const base::Uuid& id) { return {reinterpret_cast<const char*>(id.bytes.data()), id.bytes.size()}; }
+std::string_view bytes_of(const base::Uuid& id) {
+    return {reinterpret_cast<const char*>(id.bytes.data()), id.bytes.size()};
+}
 
-std::string error_json(std::string_view code, std::string_view message, std::string_view field = {}) {
+std::string error_json(std::string_view code, std::string_view message,
+                       std::string_view field = {}) {
     json::Object error{{"code", code}, {"message", message}};
     if (!field.empty()) error["field"] = field;
     return json::dump(json::Object{{"error", std::move(error)}});
@@ -33,16 +36,21 @@ Outcome succeed(std::string result, std::vector<postgres::Call> effects) {
     return {jobs::Status::succeeded, std::move(result), std::move(effects), {}};
 }
 
-Outcome fail_for_good(std::string_view code, std::string_view message, std::vector<postgres::Call> effects) {
+Outcome fail_for_good(std::string_view code, std::string_view message,
+                      std::vector<postgres::Call> effects) {
     return {jobs::Status::failed, error_json(code, message), std::move(effects), {}};
 }
 
 std::string_view to_string(Settled settled) noexcept {
     switch (settled) {
-        case Settled::committed: return "committed";
-        case Settled::fenced: return "fenced";
-        case Settled::retried: return "retried";
-        case Settled::dead: return "dead";
+        case Settled::committed:
+            return "committed";
+        case Settled::fenced:
+            return "fenced";
+        case Settled::retried:
+            return "retried";
+        case Settled::dead:
+            return "dead";
     }
     return "";
 }
@@ -51,7 +59,8 @@ Settler::Settler(async::TaskGroup& tasks, Ports ports, std::string worker_name)
     : ports_(ports),
       worker_name_(std::move(worker_name)),
       jitter_(base::random_u32()),
-      completions_(tasks, "completions", {}, [this](std::vector<Item> items) { return flush(std::move(items)); }) {}
+      completions_(tasks, "completions", {},
+                   [this](std::vector<Item> items) { return flush(std::move(items)); }) {}
 
 Task<Settled> Settler::settle(Job job, Result<Outcome> outcome) {
     const auto executor = co_await asio::this_coro::executor;
@@ -59,14 +68,18 @@ Task<Settled> Settler::settle(Job job, Result<Outcome> outcome) {
         auto settled = co_await once(job, outcome);
         if (settled) co_return *settled;
         if (!base::is_transient(settled.error().code)) {
-            // The database refuses the effects themselves: the handler's bug or a rule it could not know. Retrying the attempt decides.
+            // The database refuses the effects themselves: the handler's bug or a rule it could not
+            // know. Retrying the attempt decides.
             telemetry::log::error("the effects of a job were refused",
-                                  {{"job_id", job.id.str()}, {"kind", job.kind->name}, {"cause", settled.error().log}});
+                                  {{"job_id", job.id.str()},
+                                   {"kind", job.kind->name},
+                                   {"cause", settled.error().log}});
             settled.error().code = ErrorCode::internal;
             outcome = std::unexpected(std::move(settled).error());
             continue;
         }
-        telemetry::log::warning("an outcome waits for the database", {{"job_id", job.id.str()}, {"cause", settled.error().log}});
+        telemetry::log::warning("an outcome waits for the database",
+                                {{"job_id", job.id.str()}, {"cause", settled.error().log}});
         co_await async::delay(executor, pause);
     }
 }
@@ -75,8 +88,10 @@ Task<Result<Settled>> Settler::once(const Job& job, const Result<Outcome>& outco
     if (outcome) co_return co_await commit(job, *outcome);
     const auto& error = outcome.error();
     if (base::is_transient(error.code)) co_return co_await give_up_or_wait(job, error);
-    Outcome ended{.status = error.code == ErrorCode::cancelled ? jobs::Status::cancelled : jobs::Status::failed,
-                  .result = error_json(error.reason.empty() ? base::to_string(error.code) : std::string_view(error.reason),
+    Outcome ended{.status = error.code == ErrorCode::cancelled ? jobs::Status::cancelled
+                                                               : jobs::Status::failed,
+                  .result = error_json(error.reason.empty() ? base::to_string(error.code)
+                                                            : std::string_view(error.reason),
                                        error.detail, error.field),
                   .effects = {},
                   .follow_ups = {}};
@@ -85,10 +100,12 @@ Task<Result<Settled>> Settler::once(const Job& job, const Result<Outcome>& outco
 
 Task<Result<Settled>> Settler::commit(const Job& job, const Outcome& outcome) {
     jobs::Completion completion{job.id, job.attempt, outcome.status, outcome.result};
-    const bool plain = outcome.effects.empty() && outcome.follow_ups.empty() && job.order_key.empty();
+    const bool plain =
+        outcome.effects.empty() && outcome.follow_ups.empty() && job.order_key.empty();
     if (plain) {
         async::OneShot<Result<bool>> done(co_await asio::this_coro::executor);
-        if (!completions_.add({std::move(completion), done})) co_return fail(ErrorCode::unavailable, "too many completions wait");
+        if (!completions_.add({std::move(completion), done}))
+            co_return fail(ErrorCode::unavailable, "too many completions wait");
         CO_TRY(const bool owned, co_await done.wait());
         co_return owned ? Settled::committed : Settled::fenced;
     }
@@ -97,8 +114,10 @@ Task<Result<Settled>> Settler::commit(const Job& job, const Outcome& outcome) {
     calls.push_back(postgres::call(k_set_tenant, job.tenant.str()));
     calls.push_back(jobs::fence(completion, job.kind->dead_blocks));
     for (const auto& effect : outcome.effects) calls.push_back(effect);
-    for (auto& call : jobs::insert_jobs(outcome.follow_ups, outbox)) calls.push_back(std::move(call));
-    const auto done = co_await ports_.app.transaction(std::move(calls), Deadline::in(k_write_timeout));
+    for (auto& call : jobs::insert_jobs(outcome.follow_ups, outbox))
+        calls.push_back(std::move(call));
+    const auto done =
+        co_await ports_.app.transaction(std::move(calls), Deadline::in(k_write_timeout));
     if (!done && jobs::is_fenced(done.error())) co_return Settled::fenced;
     if (!done) co_return std::unexpected(done.error());
     if (!outcome.follow_ups.empty()) ports_.publisher.publish({outbox, outcome.follow_ups});
@@ -111,7 +130,8 @@ Task<void> Settler::flush(std::vector<Item> items) {
     std::vector<jobs::Completion> batch;
     batch.reserve(items.size());
     for (auto& item : items) batch.push_back(item.completion);
-    auto owned = co_await ports_.lifecycle.complete(std::move(batch), Deadline::in(k_write_timeout));
+    auto owned =
+        co_await ports_.lifecycle.complete(std::move(batch), Deadline::in(k_write_timeout));
     if (!owned && owned.error().code == ErrorCode::invalid && items.size() > 1) {
         for (auto& item : items) {  // one row's data spoils the batch
             std::vector<Item> single;
@@ -122,8 +142,9 @@ Task<void> Settler::flush(std::vector<Item> items) {
     }
     if (owned) announce_end(*owned);
     for (const auto& item : items) {
-        item.done.set(owned ? Result<bool>(std::ranges::binary_search(*owned, item.completion.id.uuid))
-                            : Result<bool>(std::unexpected(owned.error())));
+        item.done.set(
+            owned ? Result<bool>(std::ranges::binary_search(*owned, item.completion.id.uuid))
+                  : Result<bool>(std::unexpected(owned.error())));
     }
 }
 
@@ -137,7 +158,8 @@ Task<Result<Settled>> Settler::give_up_or_wait(const Job& job, const Error& erro
     }
     if (counted >= job.kind->attempts_max()) {
         jobs::DeadLetter letter{job.id, job.attempt, "attempts", cause, job.origin};
-        CO_TRY(const bool owned, co_await ports_.lifecycle.bury(letter, worker_name_, job.kind->dead_blocks, deadline));
+        CO_TRY(const bool owned, co_await ports_.lifecycle.bury(letter, worker_name_,
+                                                                job.kind->dead_blocks, deadline));
         if (!owned) co_return Settled::fenced;
         ports_.publisher.publish_dead_letter(letter, jobs::NewJob{.id = job.id,
                                                                   .tenant = job.tenant,
@@ -151,22 +173,25 @@ Task<Result<Settled>> Settler::give_up_or_wait(const Job& job, const Error& erro
         announce_end(ended);
         co_return Settled::dead;
     }
-    const auto ceiling = job.kind->retry[static_cast<std::size_t>(std::max(counted, 1)) - 1].count();
+    const auto ceiling =
+        job.kind->retry[static_cast<std::size_t>(std::max(counted, 1)) - 1].count();
     std::uniform_int_distribution<std::int64_t> full(0, ceiling);  // full jitter
     auto wait = std::chrono::milliseconds(full(jitter_));
     if (error.retry_after) wait = std::max<std::chrono::milliseconds>(wait, *error.retry_after);
-    CO_TRY(const bool owned, co_await ports_.lifecycle.retry(job.id, job.attempt, std::chrono::system_clock::now() + wait, cause,
-                                                             worker_name_, deadline));
+    CO_TRY(const bool owned, co_await ports_.lifecycle.retry(
+                                 job.id, job.attempt, std::chrono::system_clock::now() + wait,
+                                 cause, worker_name_, deadline));
     co_return owned ? Settled::retried : Settled::fenced;
 }
 
 Task<void> Settler::bury_record(jobs::DeadLetter letter, kafka::OutRecord record) {
     const auto executor = co_await asio::this_coro::executor;
-    telemetry::log::error("a record is no runnable job", {{"cause", letter.cause},
-                                                          {"detail", letter.detail},
-                                                          {"topic", letter.origin.topic},
-                                                          {"partition", std::int64_t{letter.origin.partition}},
-                                                          {"offset", letter.origin.offset}});
+    telemetry::log::error("a record is no runnable job",
+                          {{"cause", letter.cause},
+                           {"detail", letter.detail},
+                           {"topic", letter.origin.topic},
+                           {"partition", std::int64_t{letter.origin.partition}},
+                           {"offset", letter.origin.offset}});
     while (!co_await ports_.lifecycle.bury_record(letter, Deadline::in(k_write_timeout))) {
         co_await async::delay(executor, k_pause_max);
     }

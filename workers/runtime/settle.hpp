@@ -1,5 +1,6 @@
 #pragma once
-// How an attempt ends: the outcome becomes one fenced transaction, a retry row, or a dead letter, and followers are woken.
+// How an attempt ends: the outcome becomes one fenced transaction, a retry row, or a dead letter,
+// and followers are woken.
 
 #include <random>
 
@@ -28,7 +29,8 @@ class Settler {
 
     Settler(async::TaskGroup& tasks, Ports ports, std::string worker_name);
 
-    /// Returns once it stands in the database; tries until it does, or until the attempt no longer owns the job.
+    /// Returns once it stands in the database; tries until it does, or until the attempt no longer
+    /// owns the job.
     Task<Settled> settle(Job job, Result<Outcome> outcome);
     /// A record that is no runnable job.
     Task<void> bury_record(domain::jobs::DeadLetter letter, kafka::OutRecord record);

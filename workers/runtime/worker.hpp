@@ -1,5 +1,6 @@
 #pragma once
-// The life of a worker process: fetch, claim, store the offset, run, settle (design §1, arrows 5 to 7).
+// The life of a worker process: fetch, claim, store the offset, run, settle (design §1, arrows 5 to
+// 7).
 
 #include <map>
 #include <memory>
@@ -18,7 +19,8 @@ struct WorkerOptions {
     std::size_t concurrency = 32;    ///< attempts running at once
     std::size_t claimed_max = 1024;  ///< claimed and not finished, running ones included
     std::size_t fetch_max = 256;     ///< records per claim
-    std::chrono::seconds cancel_grace{5};  ///< after its timeout, before the process counts as stuck
+    std::chrono::seconds cancel_grace{
+        5};  ///< after its timeout, before the process counts as stuck
 };
 
 class Worker {
@@ -33,12 +35,14 @@ class Worker {
         telemetry::Registry& metrics;
     };
 
-    Worker(Executor executor, async::TaskGroup& tasks, Ports ports, std::map<std::string, Handler> handlers, WorkerOptions options);
+    Worker(Executor executor, async::TaskGroup& tasks, Ports ports,
+           std::map<std::string, Handler> handlers, WorkerOptions options);
     ~Worker();
 
     Task<Result<void>> join(Deadline deadline) { return membership_.join(deadline); }
-    /// Works until `stopping` is set, then gives back what has not started, waits up to `grace` for what runs, gives that back too,
-    /// and leaves. Returns early, with an error, when the scheduler has written this process off.
+    /// Works until `stopping` is set, then gives back what has not started, waits up to `grace` for
+    /// what runs, gives that back too, and leaves. Returns early, with an error, when the scheduler
+    /// has written this process off.
     Task<Result<void>> run(async::Event& stopping, std::chrono::seconds grace);
 
  private:
@@ -76,10 +80,11 @@ class Worker {
     Membership membership_;
     Settler settler_;
     FairQueue queue_;
-    std::deque<Queued> suspects_;               ///< each runs by itself: its process died under it before
+    std::deque<Queued> suspects_;  ///< each runs by itself: its process died under it before
     std::unordered_map<base::Uuid, int> claimed_;  ///< held by this process: id -> attempt
     std::unordered_map<base::Uuid, std::shared_ptr<Running>> running_;
-    std::map<std::pair<std::string, std::int32_t>, base::WallTime> consumed_;  ///< publication time of the last claimed record
+    std::map<std::pair<std::string, std::int32_t>, base::WallTime>
+        consumed_;  ///< publication time of the last claimed record
     async::Event room_;
     bool alone_ = false;   ///< a suspect runs
     bool taking_ = false;  ///< records are between fetch and claim

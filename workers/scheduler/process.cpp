@@ -7,11 +7,14 @@ namespace millrace::workers::scheduler {
 using namespace std::chrono_literals;
 
 Config Config::read(config::Loader& in) {
-    return {.process = config::Process::read(in, "scheduler-1"), .postgres = config::Postgres::read(in), .kafka = config::Kafka::read(in)};
+    return {.process = config::Process::read(in, "scheduler-1"),
+            .postgres = config::Postgres::read(in),
+            .kafka = config::Kafka::read(in)};
 }
 
 Task<Result<void>> run_scheduler(service::Service& service, Config config) {
-    CO_TRY(const auto catalog, events::Catalog::load(config.kafka.topics_file, config.kafka.topic_suffix));
+    CO_TRY(const auto catalog,
+           events::Catalog::load(config.kafka.topics_file, config.kafka.topic_suffix));
     // Plans are not pinned: the sweeps are meant to scan.
     postgres::Options options{.dsn = config.postgres.dsn,
                               .role = "millrace_pipeline",

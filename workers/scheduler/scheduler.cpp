@@ -11,25 +11,35 @@ constexpr auto k_lead_retry = std::chrono::seconds(1);
 constexpr auto k_timeout = std::chrono::seconds(3);
 
 void warn(std::string_view what, const Error& error) {
-    telemetry::log::warning("a round of the scheduler failed", {{"round", what}, {"cause", error.log.empty() ? error.detail : error.log}});
+    telemetry::log::warning(
+        "a round of the scheduler failed",
+        {{"round", what}, {"cause", error.log.empty() ? error.detail : error.log}});
 }
 
 }  // namespace
 
-Scheduler::Scheduler(async::TaskGroup& tasks, postgres::Database& db, domain::jobs::Publisher& publisher,
-                     const events::Catalog& catalog, telemetry::Registry& metrics, Options options)
+Scheduler::Scheduler(async::TaskGroup& tasks, postgres::Database& db,
+                     domain::jobs::Publisher& publisher, const events::Catalog& catalog,
+                     telemetry::Registry& metrics, Options options)
     : tasks_(tasks),
       db_(db),
       publisher_(publisher),
       recovery_(db, catalog),
       options_(options),
-      leading_gauge_(metrics.gauge("millrace_scheduler_leading", "1 on the scheduler that leads", {})),
-      relayed_total_(metrics.counter("millrace_relayed_total", "Jobs whose record the relay published", {})),
-      released_total_(metrics.counter("millrace_due_released_total", "Waiting jobs that became due", {})),
-      requeued_total_(metrics.counter("millrace_requeued_total", "Jobs of dead workers queued again", {})),
-      buried_total_(metrics.counter("millrace_crash_buried_total", "Jobs given up after crashes", {})),
-      woken_total_(metrics.counter("millrace_parked_woken_total", "Parked jobs woken by the sweep", {})),
-      orphans_total_(metrics.counter("millrace_orphans_announced_total", "Queued jobs announced again", {})) {}
+      leading_gauge_(
+          metrics.gauge("millrace_scheduler_leading", "1 on the scheduler that leads", {})),
+      relayed_total_(
+          metrics.counter("millrace_relayed_total", "Jobs whose record the relay published", {})),
+      released_total_(
+          metrics.counter("millrace_due_released_total", "Waiting jobs that became due", {})),
+      requeued_total_(
+          metrics.counter("millrace_requeued_total", "Jobs of dead workers queued again", {})),
+      buried_total_(
+          metrics.counter("millrace_crash_buried_total", "Jobs given up after crashes", {})),
+      woken_total_(
+          metrics.counter("millrace_parked_woken_total", "Parked jobs woken by the sweep", {})),
+      orphans_total_(
+          metrics.counter("millrace_orphans_announced_total", "Queued jobs announced again", {})) {}
 
 Task<void> Scheduler::run() {
     for (;;) {
@@ -43,7 +53,8 @@ Task<void> Scheduler::run() {
     }
 }
 
-/// One loop, one thing at a time: each round is short and bounded, and a slow database slows all of them alike.
+/// One loop, one thing at a time: each round is short and bounded, and a slow database slows all of
+/// them alike.
 Task<void> Scheduler::lead(postgres::Lock& lock) {
     leading_ = true;
     leading_gauge_.set(1);
@@ -53,9 +64,12 @@ Task<void> Scheduler::lead(postgres::Lock& lock) {
         base::SteadyTime next{};
     };
     Round rounds[] = {
-        {&Scheduler::keep_house, options_.housekeeping},     {&Scheduler::wake_due, options_.tick},
-        {&Scheduler::check_workers, options_.worker_check},  {&Scheduler::relay, std::chrono::milliseconds(500)},
-        {&Scheduler::sweep, options_.sweep},                 {&Scheduler::find_orphans, options_.orphan_sweep},
+        {&Scheduler::keep_house, options_.housekeeping},
+        {&Scheduler::wake_due, options_.tick},
+        {&Scheduler::check_workers, options_.worker_check},
+        {&Scheduler::relay, std::chrono::milliseconds(500)},
+        {&Scheduler::sweep, options_.sweep},
+        {&Scheduler::find_orphans, options_.orphan_sweep},
     };
     while (lock.held()) {
         for (auto& round : rounds) {
@@ -69,10 +83,12 @@ Task<void> Scheduler::lead(postgres::Lock& lock) {
     leading_gauge_.set(0);
 }
 
-/// Rows are deleted when their records are confirmed; until then they are not published a second time from here.
+/// Rows are deleted when their records are confirmed; until then they are not published a second
+/// time from here.
 Task<void> Scheduler::relay() {
     if (relaying_) co_return;
-    auto found = co_await recovery_.unpublished(options_.outbox_age, options_.batch, Deadline::in(k_timeout));
+    auto found = co_await recovery_.unpublished(options_.outbox_age, options_.batch,
+                                                Deadline::in(k_timeout));
     if (!found) co_return warn("relay", found.error());
     if (found->empty()) co_return;
     relaying_ = true;
@@ -103,19 +119,23 @@ Task<void> Scheduler::check_workers() {
     for (auto& worker : *gone) {
         const auto name = worker.name;
         const auto why = worker.why;
-        auto done = co_await recovery_.requeue(std::move(worker), options_.crashes_max, Deadline::in(k_timeout));
+        auto done = co_await recovery_.requeue(std::move(worker), options_.crashes_max,
+                                               Deadline::in(k_timeout));
         if (!done) {
             warn("requeue", done.error());
             continue;
         }
-        telemetry::log::warning("a worker is gone", {{"worker", name},
-                                                     {"why", why},
-                                                     {"requeued", static_cast<std::int64_t>(done->announcement.jobs.size())},
-                                                     {"buried", static_cast<std::int64_t>(done->buried.size())}});
+        telemetry::log::warning(
+            "a worker is gone",
+            {{"worker", name},
+             {"why", why},
+             {"requeued", static_cast<std::int64_t>(done->announcement.jobs.size())},
+             {"buried", static_cast<std::int64_t>(done->buried.size())}});
         requeued_total_.add(done->announcement.jobs.size());
         buried_total_.add(done->buried.size());
         for (const auto& job : done->buried) {
-            publisher_.publish_dead_letter({job.id, options_.crashes_max, why, "the worker " + why + " each time", {}}, job);
+            publisher_.publish_dead_letter(
+                {job.id, options_.crashes_max, why, "the worker " + why + " each time", {}}, job);
         }
         if (!done->announcement.jobs.empty()) publisher_.publish(std::move(done->announcement));
     }
@@ -130,15 +150,24 @@ Task<void> Scheduler::sweep() {
 Task<void> Scheduler::find_orphans() {
     const auto found = co_await recovery_.announce_orphans(Deadline::in(k_timeout));
     if (!found) co_return warn("orphans", found.error());
-    if (*found > 0) telemetry::log::warning("queued jobs that nobody announced", {{"jobs", static_cast<std::int64_t>(*found)}});
+    if (*found > 0)
+        telemetry::log::warning("queued jobs that nobody announced",
+                                {{"jobs", static_cast<std::int64_t>(*found)}});
     orphans_total_.add(*found);
 }
 
 Task<void> Scheduler::keep_house() {
     const auto deadline = Deadline::in(std::chrono::seconds(10));
-    if (const auto made = co_await recovery_.ensure_partitions(options_.partitions_ahead, deadline); !made) warn("partitions", made.error());
-    if (const auto gone = co_await recovery_.drop_partitions(options_.job_retention, deadline); !gone) warn("retention", gone.error());
-    if (const auto old = co_await recovery_.purge_idempotency(options_.idempotency_retention, deadline); !old) warn("keys", old.error());
+    if (const auto made = co_await recovery_.ensure_partitions(options_.partitions_ahead, deadline);
+        !made)
+        warn("partitions", made.error());
+    if (const auto gone = co_await recovery_.drop_partitions(options_.job_retention, deadline);
+        !gone)
+        warn("retention", gone.error());
+    if (const auto old =
+            co_await recovery_.purge_idempotency(options_.idempotency_retention, deadline);
+        !old)
+        warn("keys", old.error());
 }
 
 }  // namespace millrace::workers::scheduler

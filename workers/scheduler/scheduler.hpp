@@ -1,6 +1,7 @@
 #pragma once
-// The one who remembers: relays what stayed in the outbox, wakes what is due, finds dead workers, parked keys and jobs that
-// nobody announces. One leads; being leader saves work, it proves nothing: every act is a conditional write.
+// The one who remembers: relays what stayed in the outbox, wakes what is due, finds dead workers,
+// parked keys and jobs that nobody announces. One leads; being leader saves work, it proves
+// nothing: every act is a conditional write.
 
 #include "shared/domain/jobs/recovery.hpp"
 #include "shared/telemetry/metrics.hpp"
@@ -8,11 +9,11 @@
 namespace millrace::workers::scheduler {
 
 struct Options {
-    std::chrono::seconds outbox_age{6};          ///< older rows are relayed
-    std::chrono::milliseconds tick{200};         ///< due jobs
+    std::chrono::seconds outbox_age{6};   ///< older rows are relayed
+    std::chrono::milliseconds tick{200};  ///< due jobs
     std::chrono::milliseconds worker_check{500};
-    std::chrono::seconds sweep{60};              ///< parked keys
-    std::chrono::seconds orphan_sweep{60};       ///< jobs that nobody announces
+    std::chrono::seconds sweep{60};         ///< parked keys
+    std::chrono::seconds orphan_sweep{60};  ///< jobs that nobody announces
     std::chrono::seconds housekeeping{3600};
     int batch = 256;
     int crashes_max = 3;
@@ -23,8 +24,8 @@ struct Options {
 
 class Scheduler {
  public:
-    Scheduler(async::TaskGroup& tasks, postgres::Database& db, domain::jobs::Publisher& publisher, const events::Catalog& catalog,
-              telemetry::Registry& metrics, Options options);
+    Scheduler(async::TaskGroup& tasks, postgres::Database& db, domain::jobs::Publisher& publisher,
+              const events::Catalog& catalog, telemetry::Registry& metrics, Options options);
 
     /// Leads when it can, until cancelled.
     Task<void> run();

@@ -22,7 +22,8 @@ using domain::jobs::View;
 
 namespace {
 
-constexpr std::uint32_t k_last_seq = std::numeric_limits<std::int32_t>::max();  ///< of the event that ends a stream
+constexpr std::uint32_t k_last_seq =
+    std::numeric_limits<std::int32_t>::max();  ///< of the event that ends a stream
 constexpr auto k_read_timeout = std::chrono::seconds(2);
 constexpr auto k_live_timeout = std::chrono::milliseconds(500);
 constexpr std::size_t k_live_page = 500;
@@ -34,7 +35,9 @@ struct Cursor {
     std::uint64_t offset = 0;
 };
 
-std::string tag_of(base::JobId id) { return id.str().substr(24); }  // the random tail
+std::string tag_of(base::JobId id) {
+    return id.str().substr(24);
+}  // the random tail
 
 /// An id that is not this job's starts from the beginning.
 Cursor parse_cursor(std::string_view text, base::JobId id) {
@@ -63,11 +66,13 @@ std::string answer_of(const View& job) {
 
 class Follower : public std::enable_shared_from_this<Follower> {
  public:
-    Follower(Ports ports, View job, Cursor from) : ports_(ports), job_(std::move(job)), at_(from), resumed_(from.attempt > 0) {}
+    Follower(Ports ports, View job, Cursor from)
+        : ports_(ports), job_(std::move(job)), at_(from), resumed_(from.attempt > 0) {}
 
     void start(server::EventSink& sink) {
         sink_ = &sink;
-        live_token_ = ports_.subscriber.subscribe(domain::jobs::live_channel(job_.id), [this](std::string_view) { wake(false); });
+        live_token_ = ports_.subscriber.subscribe(domain::jobs::live_channel(job_.id),
+                                                  [this](std::string_view) { wake(false); });
         watch_token_ = ports_.watch.follow(job_.id, [this] { wake(true); });
         ports_.gate.followed(job_.id);
         wake(true);
@@ -130,13 +135,17 @@ class Follower : public std::enable_shared_from_this<Follower> {
         }
         said_status_ = job_.status;
         // No id: a snapshot, not a step of the stream.
-        out_ += fmt::format("event: status\ndata: {{\"status\":\"{}\",\"attempt\":{}}}\n\n", domain::jobs::to_string(job_.status), job_.attempt);
+        out_ += fmt::format("event: status\ndata: {{\"status\":\"{}\",\"attempt\":{}}}\n\n",
+                            domain::jobs::to_string(job_.status), job_.attempt);
     }
 
     Task<void> say_live() {
         while (!lost_ && at_.attempt > 0 && at_.seq != k_last_seq) {
-            const auto events = co_await ports_.live.after(job_.id, at_.attempt, at_.seq, Deadline::in(k_live_timeout));
-            if (!events) co_return;  // Redis is away: what was missed is found by its number, or in the result
+            const auto events = co_await ports_.live.after(job_.id, at_.attempt, at_.seq,
+                                                           Deadline::in(k_live_timeout));
+            if (!events)
+                co_return;  // Redis is away: what was missed is found by its number, or in the
+                            // result
             for (const auto& event : *events) {
                 if (event.seq != at_.seq + 1) {
                     lost_ = true;
@@ -168,19 +177,24 @@ class Follower : public std::enable_shared_from_this<Follower> {
         } else {
             const auto error = middleware::job_error(job_);
             at_.seq = k_last_seq;
-            frame("error", json::dump(json::Object{{"status", domain::jobs::to_string(job_.status)},
-                                                   {"code", error.reason.empty() ? std::string(base::to_string(error.code)) : error.reason},
-                                                   {"message", error.detail}}));
+            frame("error",
+                  json::dump(json::Object{
+                      {"status", domain::jobs::to_string(job_.status)},
+                      {"code", error.reason.empty() ? std::string(base::to_string(error.code))
+                                                    : error.reason},
+                      {"message", error.detail}}));
         }
         ended_ = true;
     }
 
     void frame(std::string_view type, std::string_view data) {
-        out_ += fmt::format("id: {}-{}-{}-{}\nevent: {}\ndata: {}\n\n", tag_of(job_.id), at_.attempt, at_.seq, at_.offset, type, data);
+        out_ += fmt::format("id: {}-{}-{}-{}\nevent: {}\ndata: {}\n\n", tag_of(job_.id),
+                            at_.attempt, at_.seq, at_.offset, type, data);
     }
 
     void flush() {
-        if (sink_ && !out_.empty()) sink_->send(std::make_shared<const std::string>(std::exchange(out_, {})));
+        if (sink_ && !out_.empty())
+            sink_->send(std::make_shared<const std::string>(std::exchange(out_, {})));
     }
 
     Ports ports_;
@@ -193,7 +207,7 @@ class Follower : public std::enable_shared_from_this<Follower> {
     std::optional<Status> said_status_;
     std::string out_;
     bool live_dirty_ = false, state_dirty_ = false, pumping_ = false;
-    bool lost_ = false;   ///< Redis does not have this attempt's events any more
+    bool lost_ = false;  ///< Redis does not have this attempt's events any more
     bool ended_ = false;
 };
 

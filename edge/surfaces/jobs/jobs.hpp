@@ -23,10 +23,12 @@ struct Ports {
 [[nodiscard]] std::vector<middleware::Endpoint> endpoints(Ports ports);
 
 /// A job as its owner reads it, JSON.
-[[nodiscard]] std::string job_json(const domain::jobs::View& job, const std::optional<std::string>& progress,
+[[nodiscard]] std::string job_json(const domain::jobs::View& job,
+                                   const std::optional<std::string>& progress,
                                    const middleware::JobGate& gate);
 
 /// Follows one job from `last_event_id` (empty: from the start) as an event stream.
-[[nodiscard]] Task<Result<server::Response>> follow(Ports ports, domain::jobs::View job, std::string last_event_id);
+[[nodiscard]] Task<Result<server::Response>> follow(Ports ports, domain::jobs::View job,
+                                                    std::string last_event_id);
 
 }  // namespace millrace::edge::surfaces::jobs

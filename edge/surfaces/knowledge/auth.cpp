@@ -23,17 +23,20 @@ json::Object account_json(const domain::identity::Account& account) {
 
 Task<Result<Response>> register_account(Ports ports, Exchange& exchange) {
     CO_TRY(auto registration, domain::identity::decode_registration(exchange.request.body));
-    CO_TRY(const auto account, co_await ports.accounts.create(std::move(registration), exchange.deadline));
+    CO_TRY(const auto account,
+           co_await ports.accounts.create(std::move(registration), exchange.deadline));
     co_return middleware::json_response(201, json::dump(account_json(account)));
 }
 
 Task<Result<Response>> login(Ports ports, Exchange& exchange) {
     CO_TRY(auto credentials, domain::identity::decode_credentials(exchange.request.body));
-    CO_TRY(const auto tokens, co_await ports.accounts.login(std::move(credentials), exchange.deadline));
-    co_return middleware::json_response(200, json::dump(json::Object{{"access_token", tokens.access},
-                                                                     {"refresh_token", tokens.refresh},
-                                                                     {"token_type", "bearer"},
-                                                                     {"expires_in", tokens.expires_in.count()}}));
+    CO_TRY(const auto tokens,
+           co_await ports.accounts.login(std::move(credentials), exchange.deadline));
+    co_return middleware::json_response(
+        200, json::dump(json::Object{{"access_token", tokens.access},
+                                     {"refresh_token", tokens.refresh},
+                                     {"token_type", "bearer"},
+                                     {"expires_in", tokens.expires_in.count()}}));
 }
 
 Task<Result<Response>> me(Ports ports, Exchange& exchange) {
@@ -48,7 +51,8 @@ Task<Result<Response>> me(Ports ports, Exchange& exchange) {
 }  // namespace
 
 std::vector<Endpoint> auth_endpoints(Ports ports) {
-    const auto with = [ports](Task<Result<Response>> (*handler)(Ports, Exchange&)) -> middleware::Handler {
+    const auto with =
+        [ports](Task<Result<Response>> (*handler)(Ports, Exchange&)) -> middleware::Handler {
         return [ports, handler](Exchange& exchange) { return handler(ports, exchange); };
     };
     return {

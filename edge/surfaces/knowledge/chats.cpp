@@ -1,9 +1,10 @@
 // Contract §3.2.
 
+#include "shared/domain/knowledge/chats.hpp"
+
 #include <algorithm>
 
 #include "edge/surfaces/knowledge/knowledge.hpp"
-#include "shared/domain/knowledge/chats.hpp"
 
 namespace millrace::edge::surfaces::knowledge {
 
@@ -18,7 +19,8 @@ namespace {
 
 Task<Result<Response>> ask(Ports ports, Exchange& exchange) {
     const auto& who = exchange.who();
-    CO_TRY(auto question, domain::knowledge::decode_question(exchange.request.body, who, ports.models));
+    CO_TRY(auto question,
+           domain::knowledge::decode_question(exchange.request.body, who, ports.models));
     auto canonical = question;
     if (question.new_conversation) canonical.conversation = {};
     NewJob job{.tenant = who.tenant,
@@ -27,11 +29,13 @@ Task<Result<Response>> ask(Ports ports, Exchange& exchange) {
                .order_key = {},
                .trace = {},
                .input = to_json(question)};
-    CO_TRY(const auto accepted, co_await ports.gate.accept(exchange, std::move(job), to_json(canonical)));
+    CO_TRY(const auto accepted,
+           co_await ports.gate.accept(exchange, std::move(job), to_json(canonical)));
     if (exchange.request.header("accept").find("text/event-stream") != std::string_view::npos) {
         CO_TRY(auto view, co_await ports.jobs.reader.find(accepted.id, exchange.deadline));
         if (view) {
-            co_return co_await jobs::follow(ports.jobs, std::move(*view), std::string(exchange.request.header("last-event-id")));
+            co_return co_await jobs::follow(ports.jobs, std::move(*view),
+                                            std::string(exchange.request.header("last-event-id")));
         }
     }
     co_return co_await ports.gate.hold(exchange, accepted, [](const domain::jobs::View& done) {

@@ -47,17 +47,19 @@ json::Object file_json(const File& file) {
 
 Result<void> require_admin(const Exchange& exchange) {
     if (exchange.who().is_admin()) return {};
-    return fail(ErrorCode::forbidden, "only an administrator or the owner of the tenant may do this");
+    return fail(ErrorCode::forbidden,
+                "only an administrator or the owner of the tenant may do this");
 }
 
-Result<std::int64_t> integer_param(const Exchange& exchange, std::string_view name, std::int64_t otherwise, std::int64_t min,
-                                   std::int64_t max) {
+Result<std::int64_t> integer_param(const Exchange& exchange, std::string_view name,
+                                   std::int64_t otherwise, std::int64_t min, std::int64_t max) {
     const auto text = exchange.request.query_param(name);
     if (!text) return otherwise;
     std::int64_t value = 0;
     const auto [end, ec] = std::from_chars(text->data(), text->data() + text->size(), value);
     if (ec != std::errc{} || end != text->data() + text->size() || value < min || value > max) {
-        return fail(ErrorCode::invalid, fmt::format("{}: must be an integer between {} and {}", name, min, max),
+        return fail(ErrorCode::invalid,
+                    fmt::format("{}: must be an integer between {} and {}", name, min, max),
                     {.field = std::string(name)});
     }
     return value;
@@ -68,7 +70,9 @@ Result<std::optional<std::string>> choice_param(const Exchange& exchange, std::s
     auto text = exchange.request.query_param(name);
     if (!text) return std::nullopt;
     if (std::ranges::find(choices, *text) == choices.end()) {
-        return fail(ErrorCode::invalid, fmt::format("{}: must be one of {}", name, fmt::join(choices, ", ")), {.field = std::string(name)});
+        return fail(ErrorCode::invalid,
+                    fmt::format("{}: must be one of {}", name, fmt::join(choices, ", ")),
+                    {.field = std::string(name)});
     }
     return text;
 }
@@ -78,12 +82,16 @@ Task<Result<Response>> list(Ports ports, Exchange& exchange) {
     CO_TRY(filter.skip, integer_param(exchange, "skip", 0, 0, 1'000'000'000));
     CO_TRY(filter.limit, integer_param(exchange, "limit", 100, 1, 1000));
     CO_TRY(filter.file_type, choice_param(exchange, "file_type", {"pdf", "txt", "docx"}));
-    CO_TRY(filter.status, choice_param(exchange, "status", {"pending", "processing", "completed", "failed"}));
+    CO_TRY(filter.status,
+           choice_param(exchange, "status", {"pending", "processing", "completed", "failed"}));
     filter.search = exchange.request.query_param("search");
-    if (filter.search && (filter.search->size() > 1000 || filter.search->find('\0') != std::string::npos)) {
-        co_return fail(ErrorCode::invalid, "search: must be at most 1000 bytes of text", {.field = "search"});
+    if (filter.search &&
+        (filter.search->size() > 1000 || filter.search->find('\0') != std::string::npos)) {
+        co_return fail(ErrorCode::invalid, "search: must be at most 1000 bytes of text",
+                       {.field = "search"});
     }
-    CO_TRY(const auto files, co_await ports.files.list(exchange.who().tenant, std::move(filter), exchange.deadline));
+    CO_TRY(const auto files,
+           co_await ports.files.list(exchange.who().tenant, std::move(filter), exchange.deadline));
     json::Array body;
     for (const auto& file : files) body.push_back(file_json(file));
     co_return middleware::json_response(200, json::dump(body));
@@ -109,14 +117,23 @@ class UploadReader {
             switch (event) {
                 case MultipartParser::Event::more: {
                     CO_TRY(const auto bytes, co_await body_.read());
-                    if (bytes.empty()) co_return fail(ErrorCode::invalid, "body: it ends before its last boundary", {.field = "body"});
+                    if (bytes.empty())
+                        co_return fail(ErrorCode::invalid, "body: it ends before its last boundary",
+                                       {.field = "body"});
                     parser_.feed(bytes);
                     break;
                 }
-                case MultipartParser::Event::part: CO_TRY_VOID(co_await begin_part()); break;
-                case MultipartParser::Event::data: CO_TRY_VOID(co_await part_data()); break;
-                case MultipartParser::Event::part_end: CO_TRY_VOID(co_await end_part()); break;
-                case MultipartParser::Event::end: co_return co_await finish();
+                case MultipartParser::Event::part:
+                    CO_TRY_VOID(co_await begin_part());
+                    break;
+                case MultipartParser::Event::data:
+                    CO_TRY_VOID(co_await part_data());
+                    break;
+                case MultipartParser::Event::part_end:
+                    CO_TRY_VOID(co_await end_part());
+                    break;
+                case MultipartParser::Event::end:
+                    co_return co_await finish();
             }
         }
     }
@@ -125,8 +142,10 @@ class UploadReader {
     Task<Result<void>> begin_part() {
         field_.clear();
         if (parser_.head().name != "file") co_return Result<void>{};
-        if (upload_ || form_.object) co_return fail(ErrorCode::invalid, "file: only one file at a time", {.field = "file"});
-        if (!parser_.head().file_name) co_return fail(ErrorCode::invalid, "file: must be a file", {.field = "file"});
+        if (upload_ || form_.object)
+            co_return fail(ErrorCode::invalid, "file: only one file at a time", {.field = "file"});
+        if (!parser_.head().file_name)
+            co_return fail(ErrorCode::invalid, "file: must be a file", {.field = "file"});
         form_.file_name = domain::knowledge::display_name(*parser_.head().file_name);
         CO_TRY(upload_, co_await ports_.objects.create(key_));
         co_return Result<void>{};
@@ -137,14 +156,18 @@ class UploadReader {
         if (parser_.head().name == "file") {
             size_ += bytes.size();
             if (size_ > k_file_bytes_max) {
-                co_return fail(ErrorCode::too_large, "file: must be at most 100 MiB", {.field = "file"});
+                co_return fail(ErrorCode::too_large, "file: must be at most 100 MiB",
+                               {.field = "file"});
             }
-            if (head_.size() < k_sniff_bytes) head_.append(bytes.substr(0, k_sniff_bytes - head_.size()));
+            if (head_.size() < k_sniff_bytes)
+                head_.append(bytes.substr(0, k_sniff_bytes - head_.size()));
             co_return co_await upload_->write(bytes);
         }
         if (field_.size() + bytes.size() > k_field_bytes_max) {
-            co_return fail(ErrorCode::invalid, fmt::format("{}: must be at most {} bytes", parser_.head().name, k_field_bytes_max),
-                           {.field = parser_.head().name});
+            co_return fail(
+                ErrorCode::invalid,
+                fmt::format("{}: must be at most {} bytes", parser_.head().name, k_field_bytes_max),
+                {.field = parser_.head().name});
         }
         field_ += bytes;
         co_return Result<void>{};
@@ -153,7 +176,8 @@ class UploadReader {
     Task<Result<void>> end_part() {
         const auto& name = parser_.head().name;
         if (name == "file") {
-            if (size_ == 0) co_return fail(ErrorCode::invalid, "file: must not be empty", {.field = "file"});
+            if (size_ == 0)
+                co_return fail(ErrorCode::invalid, "file: must not be empty", {.field = "file"});
             CO_TRY(const auto type, domain::knowledge::detect(head_, form_.file_name));
             form_.type = domain::knowledge::to_string(type);
             CO_TRY(form_.object, co_await upload_->finish());
@@ -162,17 +186,22 @@ class UploadReader {
         }
         if (name != "title" && name != "description" && name != "tags") co_return Result<void>{};
         if (!base::is_valid_utf8(field_) || field_.find('\0') != std::string::npos) {
-            co_return fail(ErrorCode::invalid, fmt::format("{}: must be text in UTF-8", name), {.field = name});
+            co_return fail(ErrorCode::invalid, fmt::format("{}: must be text in UTF-8", name),
+                           {.field = name});
         }
-        auto& into = name == "title" ? form_.title : name == "description" ? form_.description : form_.tags;
+        auto& into = name == "title"         ? form_.title
+                     : name == "description" ? form_.description
+                                             : form_.tags;
         if (!field_.empty()) into = field_;
         co_return Result<void>{};
     }
 
     Task<Result<Form>> finish() {
-        if (!form_.object) co_return fail(ErrorCode::invalid, "file: is required", {.field = "file"});
+        if (!form_.object)
+            co_return fail(ErrorCode::invalid, "file: is required", {.field = "file"});
         if (form_.title && base::utf8_length(*form_.title) > 255) {
-            co_return fail(ErrorCode::invalid, "title: must be at most 255 characters", {.field = "title"});
+            co_return fail(ErrorCode::invalid, "title: must be at most 255 characters",
+                           {.field = "title"});
         }
         co_return std::move(form_);
     }
@@ -208,25 +237,33 @@ WITH mine AS (
 SELECT job_id, $2::bytea AS body_hash, now() FROM mine
 UNION ALL SELECT job_id, body_hash, created_at FROM idempotency WHERE scope_hash = $1 LIMIT 1)sql"};
 
-/// An upload's key is claimed once its body is known, for the job that it will make. The job's existence says whether the first
-/// request came through; a claim without one goes stale and its job id is taken over.
+/// An upload's key is claimed once its body is known, for the job that it will make. The job's
+/// existence says whether the first request came through; a claim without one goes stale and its
+/// job id is taken over.
 struct KeyClaim {
     base::JobId job;
     bool fresh = true;  ///< nobody has used the key for another job
     base::WallTime since{};
 };
 
-Task<Result<KeyClaim>> claim_key(Ports ports, Exchange& exchange, const Form& form, base::JobId job) {
-    const auto canonical = fmt::format("{}\n{}\n{}\n{}\n{}", form.file_name, form.object->sha256, form.title.value_or(""),
-                                       form.description.value_or(""), form.tags.value_or(""));
+Task<Result<KeyClaim>> claim_key(Ports ports, Exchange& exchange, const Form& form,
+                                 base::JobId job) {
+    const auto canonical =
+        fmt::format("{}\n{}\n{}\n{}\n{}", form.file_name, form.object->sha256,
+                    form.title.value_or(""), form.description.value_or(""), form.tags.value_or(""));
     CO_TRY(const auto key, middleware::idempotency_key(exchange, canonical));
     if (!key) co_return KeyClaim{job};
-    const auto bytes = [](const base::Digest& d) { return postgres::Bytes{{reinterpret_cast<const char*>(d.data()), d.size()}}; };
-    CO_TRY(const auto rows, co_await ports.pipeline.run(postgres::call(k_claim_key, bytes(key->scope), bytes(key->body), job),
-                                                        Deadline::in(k_write_timeout)));
+    const auto bytes = [](const base::Digest& d) {
+        return postgres::Bytes{{reinterpret_cast<const char*>(d.data()), d.size()}};
+    };
+    CO_TRY(const auto rows,
+           co_await ports.pipeline.run(
+               postgres::call(k_claim_key, bytes(key->scope), bytes(key->body), job),
+               Deadline::in(k_write_timeout)));
     const auto hash = rows[0].get<std::string>(1);
     if (hash != bytes(key->body).data) {
-        co_return fail(ErrorCode::conflict, "this Idempotency-Key was used with another request body",
+        co_return fail(ErrorCode::conflict,
+                       "this Idempotency-Key was used with another request body",
                        {.field = "Idempotency-Key", .reason = "IDEMPOTENCY_MISMATCH"});
     }
     const auto holder = rows[0].get<base::JobId>(0);
@@ -238,13 +275,15 @@ Response uploaded(Ports ports, const File& file) {
     body["status"] = "pending";  // as the first answer said
     body.erase("reason");
     auto response = middleware::json_response(201, json::dump(body));
-    response.headers.emplace_back("Link", fmt::format("<{}>; rel=\"status\"", ports.gate.status_url(file.job)));
+    response.headers.emplace_back(
+        "Link", fmt::format("<{}>; rel=\"status\"", ports.gate.status_url(file.job)));
     return response;
 }
 
-/// Tries again with the same ids: after a connection lost at COMMIT a repetition changes nothing. The object goes only when
-/// it is certain that no row speaks of it.
-Task<Result<void>> create_file(Ports ports, middleware::Principal who, domain::knowledge::NewFile file, domain::jobs::NewJob job,
+/// Tries again with the same ids: after a connection lost at COMMIT a repetition changes nothing.
+/// The object goes only when it is certain that no row speaks of it.
+Task<Result<void>> create_file(Ports ports, middleware::Principal who,
+                               domain::knowledge::NewFile file, domain::jobs::NewJob job,
                                base::Uuid outbox) {
     const auto deadline = Deadline::in(2 * k_write_timeout);
     bool ambiguous = false;
@@ -265,26 +304,31 @@ Task<Result<Response>> upload(Ports ports, Exchange& exchange) {
     CO_TRY_VOID(require_admin(exchange));
     const auto boundary = middleware::multipart_boundary(exchange.request.header("content-type"));
     if (!boundary) {
-        co_return fail(ErrorCode::invalid, "body: must be multipart/form-data with a part named 'file'",
+        co_return fail(ErrorCode::invalid,
+                       "body: must be multipart/form-data with a part named 'file'",
                        {.field = "file", .reason = "UNSUPPORTED_MEDIA_TYPE"});
     }
     const auto& who = exchange.who();
     const auto id = base::FileId::make();
-    UploadReader reader(ports, *exchange.request.stream, *boundary, who.tenant.str() + "/" + id.str());
+    UploadReader reader(ports, *exchange.request.stream, *boundary,
+                        who.tenant.str() + "/" + id.str());
     CO_TRY(auto form, co_await reader.read());
 
     auto claim = co_await claim_key(ports, exchange, form, base::JobId::make());
     if (!claim || !claim->fresh) {
-        const auto first = claim ? co_await ports.files.find_by_job(who.tenant, claim->job, Deadline::in(k_write_timeout))
+        const auto first = claim ? co_await ports.files.find_by_job(who.tenant, claim->job,
+                                                                    Deadline::in(k_write_timeout))
                                  : Result<std::optional<File>>(std::nullopt);
         const bool stale = claim && std::chrono::system_clock::now() - claim->since > k_claim_stale;
         if (!claim || !first || *first || !stale) {
-            (void)co_await ports.objects.remove(form.object->key);  // not needed: the first request's stands
+            (void)co_await ports.objects.remove(
+                form.object->key);  // not needed: the first request's stands
             if (!claim) co_return std::unexpected(claim.error());
             if (!first) co_return std::unexpected(first.error());
             if (*first) co_return uploaded(ports, **first);
-            co_return fail(ErrorCode::conflict, "the first request with this Idempotency-Key is still running",
-                           {.reason = "IDEMPOTENCY_IN_PROGRESS", .retry_after = std::chrono::seconds(1)});
+            co_return fail(
+                ErrorCode::conflict, "the first request with this Idempotency-Key is still running",
+                {.reason = "IDEMPOTENCY_IN_PROGRESS", .retry_after = std::chrono::seconds(1)});
         }
     }
 
@@ -295,13 +339,15 @@ Task<Result<Response>> upload(Ports ports, Exchange& exchange) {
                                     .description = form.description,
                                     .tags = split_tags(form.tags),
                                     .object = *form.object};
-    domain::jobs::NewJob job{.id = claim->job,
-                             .tenant = who.tenant,
-                             .owner = who.user,
-                             .kind = ports.catalog.kind("knowledge.embed"),
-                             .order_key = {},
-                             .trace = exchange.trace,
-                             .input = domain::knowledge::to_json({file.id, file.file_name, file.file_type, file.title, file.object})};
+    domain::jobs::NewJob job{
+        .id = claim->job,
+        .tenant = who.tenant,
+        .owner = who.user,
+        .kind = ports.catalog.kind("knowledge.embed"),
+        .order_key = {},
+        .trace = exchange.trace,
+        .input = domain::knowledge::to_json(
+            {file.id, file.file_name, file.file_type, file.title, file.object})};
     const auto outbox = base::uuid_v7();
     CO_TRY_VOID(co_await create_file(ports, who, file, job, outbox));
     File shown{.id = file.id,
@@ -322,21 +368,29 @@ Task<Result<Response>> remove(Ports ports, Exchange& exchange) {
     CO_TRY_VOID(require_admin(exchange));
     const auto id = base::FileId::parse(exchange.request.params.at(0));
     if (!id) co_return fail(ErrorCode::not_found, "there is no such file");
-    CO_TRY(const auto object, co_await ports.files.remove(exchange.who().tenant, *id, exchange.deadline));
+    CO_TRY(const auto object,
+           co_await ports.files.remove(exchange.who().tenant, *id, exchange.deadline));
     if (!object) co_return fail(ErrorCode::not_found, "there is no such file");
     (void)co_await ports.objects.remove(*object);  // an object without a row is swept
-    co_return middleware::json_response(200, json::dump(json::Object{{"message", "ファイルが削除されました"}}));
+    co_return middleware::json_response(
+        200, json::dump(json::Object{{"message", "ファイルが削除されました"}}));
 }
 
 }  // namespace
 
 std::vector<Endpoint> contents_endpoints(Ports ports) {
-    const auto with = [ports](Task<Result<Response>> (*handler)(Ports, Exchange&)) -> middleware::Handler {
+    const auto with =
+        [ports](Task<Result<Response>> (*handler)(Ports, Exchange&)) -> middleware::Handler {
         return [ports, handler](Exchange& exchange) { return handler(ports, exchange); };
     };
     return {
         {Method::get, "/api/v1/contents", "listContents", Auth::bearer, with(list)},
-        {Method::post, "/api/v1/contents/upload", "uploadContent", Auth::bearer, with(upload), {.bytes_max = k_body_bytes_max, .stream = true}},
+        {Method::post,
+         "/api/v1/contents/upload",
+         "uploadContent",
+         Auth::bearer,
+         with(upload),
+         {.bytes_max = k_body_bytes_max, .stream = true}},
         {Method::del, "/api/v1/contents/{file_id}", "deleteContent", Auth::bearer, with(remove)},
     };
 }

@@ -7,8 +7,8 @@
 #include "edge/middleware/job_gate.hpp"
 #include "edge/surfaces/jobs/jobs.hpp"
 #include "shared/domain/identity/accounts.hpp"
-#include "shared/domain/knowledge/files.hpp"
 #include "shared/domain/jobs/publish.hpp"
+#include "shared/domain/knowledge/files.hpp"
 #include "shared/object_store/object_store.hpp"
 
 namespace millrace::edge::surfaces::knowledge {

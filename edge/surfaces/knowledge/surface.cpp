@@ -9,17 +9,27 @@ namespace {
 std::string_view error_code(const Error& error) {
     if (!error.reason.empty()) return error.reason;
     switch (error.code) {
-        case ErrorCode::invalid: return "VALIDATION_ERROR";
-        case ErrorCode::unauthenticated: return "AUTHENTICATION_ERROR";
-        case ErrorCode::forbidden: return "PERMISSION_DENIED";
-        case ErrorCode::not_found: return "RESOURCE_NOT_FOUND";
-        case ErrorCode::conflict: return "CONFLICT";
-        case ErrorCode::too_large: return "PAYLOAD_TOO_LARGE";
-        case ErrorCode::rate_limited: return "RATE_LIMIT_EXCEEDED";
+        case ErrorCode::invalid:
+            return "VALIDATION_ERROR";
+        case ErrorCode::unauthenticated:
+            return "AUTHENTICATION_ERROR";
+        case ErrorCode::forbidden:
+            return "PERMISSION_DENIED";
+        case ErrorCode::not_found:
+            return "RESOURCE_NOT_FOUND";
+        case ErrorCode::conflict:
+            return "CONFLICT";
+        case ErrorCode::too_large:
+            return "PAYLOAD_TOO_LARGE";
+        case ErrorCode::rate_limited:
+            return "RATE_LIMIT_EXCEEDED";
         case ErrorCode::timeout:
-        case ErrorCode::unavailable: return "SERVICE_UNAVAILABLE";
-        case ErrorCode::cancelled: return "CANCELLED";
-        case ErrorCode::internal: return "INTERNAL_ERROR";
+        case ErrorCode::unavailable:
+            return "SERVICE_UNAVAILABLE";
+        case ErrorCode::cancelled:
+            return "CANCELLED";
+        case ErrorCode::internal:
+            return "INTERNAL_ERROR";
     }
     return "INTERNAL_ERROR";
 }

@@ -15,11 +15,15 @@ namespace {
 
 using postgres::Statement;
 
-const Statement k_register{"identity_register", "SELECT tenant, owner FROM register_user($1, $2, $3, $4, $5, $6, $7)"};
-const Statement k_find_login{"identity_find_login", "SELECT user_id, tenant, hash, role, is_owner, is_active FROM find_login($1)"};
+const Statement k_register{"identity_register",
+                           "SELECT tenant, owner FROM register_user($1, $2, $3, $4, $5, $6, $7)"};
+const Statement k_find_login{
+    "identity_find_login",
+    "SELECT user_id, tenant, hash, role, is_owner, is_active FROM find_login($1)"};
 const Statement k_tenant{"identity_tenant", "SELECT set_config('app.tenant', $1, true)"};
 const Statement k_find{"identity_find",
-                       "SELECT id, tenant_id, email, username, role, is_owner, is_active, is_verified FROM users WHERE id = $1"};
+                       "SELECT id, tenant_id, email, username, role, is_owner, is_active, "
+                       "is_verified FROM users WHERE id = $1"};
 const Statement k_session{"identity_session", R"sql(
 INSERT INTO sessions (id, tenant_id, user_id, audience, token_hash, expires_at) VALUES ($1, $2, $3, 'knowledge', $4, $5))sql"};
 
@@ -29,20 +33,27 @@ constexpr unsigned long long k_argon_passes = 2;
 
 bool is_email(std::string_view text) {
     const auto at = text.find('@');
-    if (at == std::string_view::npos || at == 0 || at > 64 || text.find('@', at + 1) != std::string_view::npos) return false;
+    if (at == std::string_view::npos || at == 0 || at > 64 ||
+        text.find('@', at + 1) != std::string_view::npos)
+        return false;
     const auto domain = text.substr(at + 1);
-    const bool clean = std::ranges::all_of(text, [](unsigned char c) { return c > 0x20 && c < 0x7F && !std::strchr("\"(),:;<>[\\]", c); });
-    return clean && domain.size() >= 3 && domain.find('.') != std::string_view::npos && domain.front() != '.' &&
-           domain.back() != '.' && domain.find("..") == std::string_view::npos;
+    const bool clean = std::ranges::all_of(text, [](unsigned char c) {
+        return c > 0x20 && c < 0x7F && !std::strchr("\"(),:;<>[\\]", c);
+    });
+    return clean && domain.size() >= 3 && domain.find('.') != std::string_view::npos &&
+           domain.front() != '.' && domain.back() != '.' &&
+           domain.find("..") == std::string_view::npos;
 }
 
 bool is_domain(std::string_view text) {
-    if (text.size() < 3 || text.size() > 253 || text.find('.') == std::string_view::npos) return false;
+    if (text.size() < 3 || text.size() > 253 || text.find('.') == std::string_view::npos)
+        return false;
     std::size_t label = 0;
     char before = '.';
     for (const char c : text) {
         const bool alnum = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
-        if (c == '.' ? (label == 0 || before == '-') : !(alnum || (c == '-' && label > 0))) return false;
+        if (c == '.' ? (label == 0 || before == '-') : !(alnum || (c == '-' && label > 0)))
+            return false;
         label = c == '.' ? 0 : label + 1;
         if (label > 63) return false;
         before = c;
@@ -53,20 +64,23 @@ bool is_domain(std::string_view text) {
 /// Providers of mail for everybody: nobody owns a company by naming one.
 bool is_public_mail_domain(std::string_view domain) {
     static constexpr std::array<std::string_view, 16> known = {
-        "gmail.com", "googlemail.com", "outlook.com", "hotmail.com", "live.com", "yahoo.com", "yahoo.co.jp", "icloud.com",
-        "me.com",    "aol.com",        "proton.me",   "gmx.com",     "mail.com", "docomo.ne.jp", "ezweb.ne.jp", "softbank.ne.jp"};
+        "gmail.com",   "googlemail.com", "outlook.com", "hotmail.com",   "live.com",  "yahoo.com",
+        "yahoo.co.jp", "icloud.com",     "me.com",      "aol.com",       "proton.me", "gmx.com",
+        "mail.com",    "docomo.ne.jp",   "ezweb.ne.jp", "softbank.ne.jp"};
     return std::ranges::find(known, domain) != known.end();
 }
 
 std::string lower(std::string text) {
-    std::ranges::transform(text, text.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+    std::ranges::transform(text, text.begin(),
+                           [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
     return text;
 }
 
 std::string hash_password(const std::string& password) {
     std::array<char, crypto_pwhash_STRBYTES> out{};
-    const int failed = crypto_pwhash_str_alg(out.data(), password.data(), password.size(), k_argon_passes, k_argon_memory,
-                                             crypto_pwhash_ALG_ARGON2ID13);
+    const int failed =
+        crypto_pwhash_str_alg(out.data(), password.data(), password.size(), k_argon_passes,
+                              k_argon_memory, crypto_pwhash_ALG_ARGON2ID13);
     check(failed == 0, "19 MiB are there for a password hash");
     return out.data();
 }
@@ -87,14 +101,21 @@ Result<Registration> decode_registration(std::string_view body) {
                      .tenant_domain = lower(in.string("tenant_domain", {3, 253}))};
     if (!is_email(out.email)) in.reject("email", "must be an e-mail address");
     const auto is_word = [](unsigned char c) { return (c < 0x80 && std::isalnum(c)) || c == '_'; };
-    if (!std::ranges::all_of(out.username, is_word)) in.reject("username", "must consist of letters, digits and underscores");
-    const auto has = [&out](auto is) { return std::ranges::any_of(out.password, [is](unsigned char c) { return c < 0x80 && is(c); }); };
-    if (!has([](int c) { return std::isupper(c); }) || !has([](int c) { return std::islower(c); }) ||
+    if (!std::ranges::all_of(out.username, is_word))
+        in.reject("username", "must consist of letters, digits and underscores");
+    const auto has = [&out](auto is) {
+        return std::ranges::any_of(out.password,
+                                   [is](unsigned char c) { return c < 0x80 && is(c); });
+    };
+    if (!has([](int c) { return std::isupper(c); }) ||
+        !has([](int c) { return std::islower(c); }) ||
         !has([](int c) { return std::isdigit(c); })) {
         in.reject("password", "must contain an upper-case letter, a lower-case letter and a digit");
     }
-    if (!is_domain(out.tenant_domain)) in.reject("tenant_domain", "must be a domain name such as company.example.com");
-    if (is_public_mail_domain(out.tenant_domain)) in.reject("tenant_domain", "must be your organisation's own domain");
+    if (!is_domain(out.tenant_domain))
+        in.reject("tenant_domain", "must be a domain name such as company.example.com");
+    if (is_public_mail_domain(out.tenant_domain))
+        in.reject("tenant_domain", "must be your organisation's own domain");
     if (auto error = in.error()) return std::unexpected(std::move(*error));
     return out;
 }
@@ -108,12 +129,16 @@ Result<Credentials> decode_credentials(std::string_view body) {
 }
 
 Accounts::Accounts(Executor executor, postgres::Database& app, const TokenIssuer& tokens)
-    : executor_(std::move(executor)), app_(app), tokens_(tokens), dummy_hash_(hash_password(base::random_token())) {}
+    : executor_(std::move(executor)),
+      app_(app),
+      tokens_(tokens),
+      dummy_hash_(hash_password(base::random_token())) {}
 
 template <class Fn>
 Task<Result<std::invoke_result_t<Fn>>> Accounts::hash_with(Fn fn) {
     if (waiting_ >= k_hashing_waiting_max) {
-        co_return fail(ErrorCode::rate_limited, "too many sign-ins at once", {.retry_after = std::chrono::seconds(1)});
+        co_return fail(ErrorCode::rate_limited, "too many sign-ins at once",
+                       {.retry_after = std::chrono::seconds(1)});
     }
     struct Waiting {
         int& count;
@@ -127,15 +152,22 @@ Task<Result<std::invoke_result_t<Fn>>> Accounts::hash_with(Fn fn) {
 }
 
 Task<Result<Account>> Accounts::create(Registration r, Deadline deadline) {
-    CO_TRY(const auto hash, co_await hash_with([password = r.password] { return hash_password(password); }));
-    Account account{.id = base::UserId::make(), .tenant = base::TenantId::make(), .email = r.email, .username = r.username, .role = "OPERATOR"};
-    const auto rows = co_await app_.run(postgres::call(k_register, account.id, account.tenant, r.email, r.username, hash,
-                                                       r.tenant_name, r.tenant_domain),
-                                        deadline);
+    CO_TRY(const auto hash,
+           co_await hash_with([password = r.password] { return hash_password(password); }));
+    Account account{.id = base::UserId::make(),
+                    .tenant = base::TenantId::make(),
+                    .email = r.email,
+                    .username = r.username,
+                    .role = "OPERATOR"};
+    const auto rows =
+        co_await app_.run(postgres::call(k_register, account.id, account.tenant, r.email,
+                                         r.username, hash, r.tenant_name, r.tenant_domain),
+                          deadline);
     const bool raced = !rows && postgres::is_sqlstate(rows.error(), "23505", "users_email");
     if (!rows && !raced) co_return std::unexpected(rows.error());
     if (raced || rows->empty()) {
-        co_return fail(ErrorCode::conflict, "this e-mail address is already registered", {.field = "email", .reason = "EMAIL_TAKEN"});
+        co_return fail(ErrorCode::conflict, "this e-mail address is already registered",
+                       {.field = "email", .reason = "EMAIL_TAKEN"});
     }
     account.is_owner = (*rows)[0].get<bool>(1);
     co_return account;
@@ -145,9 +177,12 @@ Task<Result<TokenPair>> Accounts::login(Credentials c, Deadline deadline) {
     CO_TRY(const auto rows, co_await app_.run(postgres::call(k_find_login, c.email), deadline));
     const bool known = !rows.empty() && rows[0].get<bool>(5);
     const auto hash = known ? rows[0].get<std::string>(2) : dummy_hash_;
-    CO_TRY(const bool right, co_await hash_with([hash, password = c.password] { return verify_password(hash, password); }));
+    CO_TRY(const bool right, co_await hash_with([hash, password = c.password] {
+               return verify_password(hash, password);
+           }));
     if (!known || !right) {
-        co_return fail(ErrorCode::unauthenticated, "the e-mail address or the password is wrong", {.reason = "INVALID_CREDENTIALS"});
+        co_return fail(ErrorCode::unauthenticated, "the e-mail address or the password is wrong",
+                       {.reason = "INVALID_CREDENTIALS"});
     }
     const auto row = rows[0];
     const auto now = std::chrono::system_clock::now();
@@ -169,8 +204,10 @@ Task<Result<TokenPair>> Accounts::login(Credentials c, Deadline deadline) {
     const auto hashed = base::sha256(claims.id);
     std::vector<postgres::Call> calls;
     calls.push_back(postgres::call(k_tenant, claims.principal.tenant.str()));
-    calls.push_back(postgres::call(k_session, base::uuid_v7(), claims.principal.tenant, claims.principal.user,
-                                   postgres::Bytes{{reinterpret_cast<const char*>(hashed.data()), hashed.size()}}, claims.expires_at));
+    calls.push_back(postgres::call(
+        k_session, base::uuid_v7(), claims.principal.tenant, claims.principal.user,
+        postgres::Bytes{{reinterpret_cast<const char*>(hashed.data()), hashed.size()}},
+        claims.expires_at));
     CO_TRY_VOID(co_await app_.transaction(std::move(calls), deadline));
     co_return pair;
 }

@@ -42,7 +42,8 @@ class Accounts {
  public:
     Accounts(Executor executor, postgres::Database& app, const TokenIssuer& tokens);
 
-    /// `conflict` (EMAIL_TAKEN) when the address is registered. The first registrant of a domain owns its tenant.
+    /// `conflict` (EMAIL_TAKEN) when the address is registered. The first registrant of a domain
+    /// owns its tenant.
     Task<Result<Account>> create(Registration registration, Deadline deadline);
     /// `unauthenticated` (INVALID_CREDENTIALS), after equal work for known and unknown addresses.
     Task<Result<TokenPair>> login(Credentials credentials, Deadline deadline);

@@ -18,10 +18,12 @@ std::int64_t seconds_of(base::WallTime when) {
 }
 
 std::unexpected<Error> refuse(std::string_view why) {
-    return fail(ErrorCode::unauthenticated, "the access token is missing, invalid or expired", {.log = std::string(why)});
+    return fail(ErrorCode::unauthenticated, "the access token is missing, invalid or expired",
+                {.log = std::string(why)});
 }
 
-/// Exactly our header: another alg, or a member that would change how the token is to be read, is refused.
+/// Exactly our header: another alg, or a member that would change how the token is to be read, is
+/// refused.
 bool is_our_header(std::string_view encoded) {
     const auto text = base::base64url_decode(encoded);
     if (!text) return false;
@@ -29,7 +31,8 @@ bool is_our_header(std::string_view encoded) {
     if (!document) return false;
     auto in = document->reader();
     const auto algorithm = in.string("alg", {1, 16});
-    const bool extended = in.has("crit") || in.has("jku") || in.has("jwk") || in.has("x5u") || in.has("x5c") || in.has("b64");
+    const bool extended = in.has("crit") || in.has("jku") || in.has("jwk") || in.has("x5u") ||
+                          in.has("x5c") || in.has("b64");
     return !in.error() && algorithm == "HS256" && !extended;
 }
 
@@ -62,12 +65,15 @@ std::string TokenIssuer::issue(const Claims& claims) const {
     return token;
 }
 
-Result<Claims> TokenIssuer::verify(std::string_view token, std::string_view type, base::WallTime now) const {
+Result<Claims> TokenIssuer::verify(std::string_view token, std::string_view type,
+                                   base::WallTime now) const {
     if (token.size() > k_token_bytes_max) return refuse("longer than any of ours");
     const auto first = token.find('.');
     const auto last = token.rfind('.');
-    if (first == std::string_view::npos || first == last || token.find('.', first + 1) != last) return refuse("not three parts");
-    if (!base::equal_constant_time(sign(token.substr(0, last)), token.substr(last + 1))) return refuse("wrong signature");
+    if (first == std::string_view::npos || first == last || token.find('.', first + 1) != last)
+        return refuse("not three parts");
+    if (!base::equal_constant_time(sign(token.substr(0, last)), token.substr(last + 1)))
+        return refuse("wrong signature");
     if (!is_our_header(token.substr(0, first))) return refuse("not our header");
     const auto payload = base::base64url_decode(token.substr(first + 1, last - first - 1));
     if (!payload) return refuse("payload is not base64url");
@@ -92,7 +98,8 @@ Result<Claims> TokenIssuer::verify(std::string_view token, std::string_view type
     claims.issued_at = base::WallTime(std::chrono::seconds(issued));
     claims.expires_at = base::WallTime(std::chrono::seconds(expires));
     if (issuer != k_issuer || claims.type != type) return refuse("issued for something else");
-    if (base::WallTime(std::chrono::seconds(not_before)) > now + k_skew) return refuse("not valid yet");
+    if (base::WallTime(std::chrono::seconds(not_before)) > now + k_skew)
+        return refuse("not valid yet");
     if (claims.expires_at + k_skew <= now) return refuse("expired");
     return claims;
 }

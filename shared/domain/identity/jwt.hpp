@@ -25,7 +25,8 @@ class TokenIssuer {
 
     [[nodiscard]] std::string issue(const Claims& claims) const;
     /// `unauthenticated` for whatever is wrong; which it was is in Error::log only.
-    [[nodiscard]] Result<Claims> verify(std::string_view token, std::string_view type, base::WallTime now) const;
+    [[nodiscard]] Result<Claims> verify(std::string_view token, std::string_view type,
+                                        base::WallTime now) const;
 
  private:
     [[nodiscard]] std::string sign(std::string_view signing_input) const;

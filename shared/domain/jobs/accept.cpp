@@ -7,7 +7,8 @@ namespace millrace::domain::jobs {
 
 namespace {
 
-// The key decides first: a job whose key is taken is not inserted. ORDER BY: unsorted ON CONFLICT batches deadlock.
+// The key decides first: a job whose key is taken is not inserted. ORDER BY: unsorted ON CONFLICT
+// batches deadlock.
 const postgres::Statement k_accept{"jobs_accept", R"sql(
 WITH input AS (
     SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::bytea[], $8::bytea[],
@@ -32,7 +33,8 @@ WITH input AS (
 SELECT id FROM accepted)sql"};
 
 const postgres::Statement k_find_keys{
-    "idempotency_find", "SELECT scope_hash, body_hash, job_id FROM idempotency WHERE scope_hash = ANY ($1::bytea[])"};
+    "idempotency_find",
+    "SELECT scope_hash, body_hash, job_id FROM idempotency WHERE scope_hash = ANY ($1::bytea[])"};
 
 constexpr auto k_retry_pause = std::chrono::milliseconds(50);
 
@@ -65,8 +67,10 @@ Columns columns_of(const Items& items) {
         c.trace_bytes.push_back(job.trace.bytes());
         c.traces.push_back({c.trace_bytes.back()});
         c.inputs.push_back({job.input});
-        c.keys.push_back(item.key ? std::optional(postgres::Bytes{view(item.key->scope)}) : std::nullopt);
-        c.bodies.push_back(item.key ? std::optional(postgres::Bytes{view(item.key->body)}) : std::nullopt);
+        c.keys.push_back(item.key ? std::optional(postgres::Bytes{view(item.key->scope)})
+                                  : std::nullopt);
+        c.bodies.push_back(item.key ? std::optional(postgres::Bytes{view(item.key->body)})
+                                    : std::nullopt);
     }
     return c;
 }
@@ -77,9 +81,11 @@ Acceptor::Acceptor(async::TaskGroup& tasks, postgres::Database& durable, Publish
     : executor_(tasks.executor()),
       durable_(durable),
       publisher_(publisher),
-      batcher_(tasks, "accept batches", {}, [this](std::vector<Item> items) { return flush(std::move(items)); }) {}
+      batcher_(tasks, "accept batches", {},
+               [this](std::vector<Item> items) { return flush(std::move(items)); }) {}
 
-Task<Result<Accepted>> Acceptor::accept(NewJob job, std::optional<IdempotencyKey> key, Deadline deadline) {
+Task<Result<Accepted>> Acceptor::accept(NewJob job, std::optional<IdempotencyKey> key,
+                                        Deadline deadline) {
     async::OneShot<Result<Accepted>> done(executor_);
     if (!batcher_.add({std::move(job), key, deadline, done})) {
         co_return fail(ErrorCode::unavailable, "too many requests are waiting to be accepted",
@@ -95,7 +101,8 @@ Task<void> Acceptor::flush(std::vector<Item> items) {
 
 Task<void> Acceptor::flush_batch(std::vector<Item> items) {
     const auto outbox = base::uuid_v7();
-    const auto deadline = std::ranges::max(items, {}, [](const Item& i) { return i.deadline.when(); }).deadline;
+    const auto deadline =
+        std::ranges::max(items, {}, [](const Item& i) { return i.deadline.when(); }).deadline;
     std::vector<bool> inserted(items.size());
     auto done = co_await insert(items, outbox, inserted, deadline);
     if (!done && done.error().code == ErrorCode::invalid && items.size() > 1) {
@@ -123,14 +130,16 @@ Task<void> Acceptor::flush_batch(std::vector<Item> items) {
     if (!announcement.jobs.empty()) publisher_.publish(std::move(announcement));
 }
 
-Task<Result<void>> Acceptor::insert(std::vector<Item>& items, const base::Uuid& outbox, std::vector<bool>& inserted,
-                                    Deadline deadline) {
+Task<Result<void>> Acceptor::insert(std::vector<Item>& items, const base::Uuid& outbox,
+                                    std::vector<bool>& inserted, Deadline deadline) {
     const auto c = columns_of(items);
     for (;;) {
-        // The same ids and the same outbox id each time: after a connection lost at COMMIT a repetition changes nothing.
-        auto rows = co_await durable_.run(postgres::call(k_accept, c.ids, c.tenants, c.owners, c.kinds, c.lanes, c.order_keys,
-                                                         c.traces, c.inputs, c.keys, c.bodies, outbox),
-                                          deadline);
+        // The same ids and the same outbox id each time: after a connection lost at COMMIT a
+        // repetition changes nothing.
+        auto rows = co_await durable_.run(
+            postgres::call(k_accept, c.ids, c.tenants, c.owners, c.kinds, c.lanes, c.order_keys,
+                           c.traces, c.inputs, c.keys, c.bodies, outbox),
+            deadline);
         if (rows) {
             for (std::size_t r = 0; r < rows->size(); ++r) {
                 const auto id = (*rows)[r].get<base::Uuid>(0);
@@ -146,8 +155,10 @@ Task<Result<void>> Acceptor::insert(std::vector<Item>& items, const base::Uuid& 
     }
 }
 
-Task<Result<void>> Acceptor::resolve_keys(std::vector<Item>& items, const std::vector<bool>& inserted,
-                                          std::vector<Result<Accepted>>& answers, Deadline deadline) {
+Task<Result<void>> Acceptor::resolve_keys(std::vector<Item>& items,
+                                          const std::vector<bool>& inserted,
+                                          std::vector<Result<Accepted>>& answers,
+                                          Deadline deadline) {
     std::vector<postgres::Bytes> wanted;
     for (std::size_t i = 0; i < items.size(); ++i) {
         // Without a key, "not inserted" means that an earlier try of this very batch committed.
@@ -162,17 +173,20 @@ Task<Result<void>> Acceptor::resolve_keys(std::vector<Item>& items, const std::v
         if (inserted[i] || !items[i].key) continue;
         const auto at = found.find(view(items[i].key->scope));
         if (at == found.end()) {  // expired between the two statements
-            answers[i] = fail(ErrorCode::unavailable, "please send the request again", {.retry_after = std::chrono::seconds(1)});
+            answers[i] = fail(ErrorCode::unavailable, "please send the request again",
+                              {.retry_after = std::chrono::seconds(1)});
             continue;
         }
         const auto row = rows[at->second];
         const auto owner = row.get<std::optional<JobId>>(2);
         if (row.get<std::string_view>(1) != view(items[i].key->body)) {
-            answers[i] = fail(ErrorCode::conflict, "this Idempotency-Key was used with another request body",
-                              {.field = "Idempotency-Key", .reason = "IDEMPOTENCY_MISMATCH"});
+            answers[i] =
+                fail(ErrorCode::conflict, "this Idempotency-Key was used with another request body",
+                     {.field = "Idempotency-Key", .reason = "IDEMPOTENCY_MISMATCH"});
         } else if (!owner) {
-            answers[i] = fail(ErrorCode::conflict, "the first request with this Idempotency-Key is still running",
-                              {.reason = "IDEMPOTENCY_IN_PROGRESS", .retry_after = std::chrono::seconds(1)});
+            answers[i] = fail(
+                ErrorCode::conflict, "the first request with this Idempotency-Key is still running",
+                {.reason = "IDEMPOTENCY_IN_PROGRESS", .retry_after = std::chrono::seconds(1)});
         } else if (*owner != items[i].job.id) {
             answers[i] = Accepted{*owner, true};
         }

@@ -1,5 +1,6 @@
 #pragma once
-// Accepting jobs: one transaction for a natural batch holds the jobs, their idempotency keys and the outbox row.
+// Accepting jobs: one transaction for a natural batch holds the jobs, their idempotency keys and
+// the outbox row.
 
 #include <optional>
 #include <string>
@@ -20,7 +21,8 @@ struct IdempotencyKey {
 
 struct Accepted {
     JobId id;
-    bool attached = false;  ///< the key was known with the same body: this is the first request's job
+    bool attached =
+        false;  ///< the key was known with the same body: this is the first request's job
 };
 
 class Acceptor {
@@ -28,8 +30,9 @@ class Acceptor {
     /// `durable` commits synchronously. All references outlive the acceptor.
     Acceptor(async::TaskGroup& tasks, postgres::Database& durable, Publisher& publisher);
 
-    /// Returns after the commit. `conflict` with reason IDEMPOTENCY_MISMATCH: the key was used with another body; `unavailable`:
-    /// the database is away or the queue is full, and nothing was promised.
+    /// Returns after the commit. `conflict` with reason IDEMPOTENCY_MISMATCH: the key was used with
+    /// another body; `unavailable`: the database is away or the queue is full, and nothing was
+    /// promised.
     Task<Result<Accepted>> accept(NewJob job, std::optional<IdempotencyKey> key, Deadline deadline);
 
     struct Stats {
@@ -47,7 +50,8 @@ class Acceptor {
     };
 
     Task<void> flush(std::vector<Item> items);
-    Task<Result<void>> insert(std::vector<Item>& items, const base::Uuid& outbox, std::vector<bool>& inserted, Deadline deadline);
+    Task<Result<void>> insert(std::vector<Item>& items, const base::Uuid& outbox,
+                              std::vector<bool>& inserted, Deadline deadline);
     Task<Result<void>> resolve_keys(std::vector<Item>& items, const std::vector<bool>& inserted,
                                     std::vector<Result<Accepted>>& answers, Deadline deadline);
     Task<void> flush_batch(std::vector<Item> items);

@@ -11,7 +11,9 @@ constexpr std::array<std::string_view, 8> k_names = {"queued",    "waiting", "pa
                                                      "succeeded", "failed",  "dead",   "cancelled"};
 }
 
-std::string_view to_string(Status status) noexcept { return k_names[static_cast<std::size_t>(status)]; }
+std::string_view to_string(Status status) noexcept {
+    return k_names[static_cast<std::size_t>(status)];
+}
 
 Status parse_status(std::string_view text) {
     for (std::size_t i = 0; i < k_names.size(); ++i) {

@@ -16,11 +16,22 @@ using base::JobId;
 using base::TenantId;
 using base::UserId;
 
-enum class Status : std::uint8_t { queued, waiting, parked, running, succeeded, failed, dead, cancelled };
+enum class Status : std::uint8_t {
+    queued,
+    waiting,
+    parked,
+    running,
+    succeeded,
+    failed,
+    dead,
+    cancelled
+};
 /// As the database's enum and the API spell it.
 [[nodiscard]] std::string_view to_string(Status status) noexcept;
 [[nodiscard]] Status parse_status(std::string_view text);
-[[nodiscard]] constexpr bool is_final(Status status) noexcept { return status >= Status::succeeded; }
+[[nodiscard]] constexpr bool is_final(Status status) noexcept {
+    return status >= Status::succeeded;
+}
 
 /// A job to be accepted.
 struct NewJob {
@@ -45,7 +56,8 @@ struct View {
     bool cancel_requested = false;
     base::WallTime created_at;
     std::optional<base::WallTime> finished_at;
-    std::optional<std::string> result;  ///< JSON; of a job that did not succeed: {"error":{"code","message",…}}
+    std::optional<std::string>
+        result;  ///< JSON; of a job that did not succeed: {"error":{"code","message",…}}
 };
 
 }  // namespace millrace::domain::jobs

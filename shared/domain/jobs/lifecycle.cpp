@@ -10,16 +10,19 @@ using postgres::Statement;
 
 const Statement k_next_epoch{"worker_epoch", "SELECT nextval('worker_epoch')"};
 const Statement k_register{"worker_register",
-                           "INSERT INTO workers (epoch, name, role, lease_until) VALUES ($1, $2, $3, now() + make_interval(secs => $4))"};
+                           "INSERT INTO workers (epoch, name, role, lease_until) VALUES ($1, $2, "
+                           "$3, now() + make_interval(secs => $4))"};
 const Statement k_renew{"worker_renew", R"sql(
 UPDATE workers SET lease_until = now() + make_interval(secs => $2), in_flight = $3, topics = $4, partitions = $5, consumed = $6
  WHERE epoch = $1)sql"};
 const Statement k_leave{"worker_leave", "SELECT leave_worker($1)"};
 
-// The ids come sorted, so that the row locks of several workers are taken in one order. The claim counts only while the
-// process is still listed: one that was written off takes nothing more. A job that already runs under this epoch, although
-// nobody here holds it, is a claim whose answer was lost with its connection.
-const Statement k_in_flight{"worker_in_flight", "UPDATE workers SET in_flight = $2 WHERE epoch = $1 RETURNING epoch"};
+// The ids come sorted, so that the row locks of several workers are taken in one order. The claim
+// counts only while the process is still listed: one that was written off takes nothing more. A job
+// that already runs under this epoch, although nobody here holds it, is a claim whose answer was
+// lost with its connection.
+const Statement k_in_flight{"worker_in_flight",
+                            "UPDATE workers SET in_flight = $2 WHERE epoch = $1 RETURNING epoch"};
 const Statement k_claim{"jobs_claim", R"sql(
 UPDATE jobs SET status = 'running', attempt = attempt + 1, worker = $1
   FROM unnest($2::uuid[]) AS wanted (id)
@@ -45,13 +48,19 @@ const Statement k_bury_record{"dead_letter_insert", R"sql(
 INSERT INTO dead_letters (id, job_id, cause, detail, topic, partition, "offset") VALUES ($1, $2, $3, $4, $5, $6, $7)
 ON CONFLICT DO NOTHING)sql"};
 const Statement k_give_back{"jobs_give_back", "SELECT return_jobs($1, $2)"};
-const Statement k_returned{"jobs_returned", "SELECT count(*) FROM job_attempts WHERE job_id = $1 AND outcome = 'returned'"};
-const Statement k_cancelled{"jobs_cancelled", "SELECT id FROM jobs WHERE id = ANY ($1::uuid[]) AND cancel AND status = 'running'"};
+const Statement k_returned{
+    "jobs_returned",
+    "SELECT count(*) FROM job_attempts WHERE job_id = $1 AND outcome = 'returned'"};
+const Statement k_cancelled{
+    "jobs_cancelled",
+    "SELECT id FROM jobs WHERE id = ANY ($1::uuid[]) AND cancel AND status = 'running'"};
 const Statement k_follow_up{"jobs_follow_up", R"sql(
 INSERT INTO jobs (id, tenant_id, owner_id, kind, lane, order_key, trace, input)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (id) DO NOTHING)sql"};
-// No conflict target: naming one would need the right to read the table, and millrace_app may only insert.
-const Statement k_announce{"outbox_insert", "INSERT INTO outbox (id, jobs) VALUES ($1, $2) ON CONFLICT DO NOTHING"};
+// No conflict target: naming one would need the right to read the table, and millrace_app may only
+// insert.
+const Statement k_announce{"outbox_insert",
+                           "INSERT INTO outbox (id, jobs) VALUES ($1, $2) ON CONFLICT DO NOTHING"};
 
 std::vector<base::Uuid> ids_of(const postgres::Rows& rows) {
     std::vector<base::Uuid> ids;
@@ -68,14 +77,17 @@ Task<Result<Epoch>> Lifecycle::next_epoch(Deadline deadline) {
     co_return rows[0].get<std::int64_t>(0);
 }
 
-Task<Result<void>> Lifecycle::register_worker(Epoch epoch, std::string name, std::string role, std::chrono::seconds lease,
-                                              Deadline deadline) {
-    CO_TRY_VOID(co_await durable_.run(postgres::call(k_register, epoch, name, role, static_cast<double>(lease.count())), deadline));
+Task<Result<void>> Lifecycle::register_worker(Epoch epoch, std::string name, std::string role,
+                                              std::chrono::seconds lease, Deadline deadline) {
+    CO_TRY_VOID(co_await durable_.run(
+        postgres::call(k_register, epoch, name, role, static_cast<double>(lease.count())),
+        deadline));
     co_return Result<void>{};
 }
 
-Task<Result<void>> Lifecycle::renew(Epoch epoch, std::vector<base::Uuid> in_flight, std::vector<Consumed> consumed,
-                                    std::chrono::seconds lease, Deadline deadline) {
+Task<Result<void>> Lifecycle::renew(Epoch epoch, std::vector<base::Uuid> in_flight,
+                                    std::vector<Consumed> consumed, std::chrono::seconds lease,
+                                    Deadline deadline) {
     std::vector<std::string> topics;
     std::vector<std::int32_t> partitions;
     std::vector<base::WallTime> before;
@@ -84,20 +96,24 @@ Task<Result<void>> Lifecycle::renew(Epoch epoch, std::vector<base::Uuid> in_flig
         partitions.push_back(c.partitions);
         before.push_back(c.before);
     }
-    CO_TRY(const auto rows, co_await claims_.run(postgres::call(k_renew, epoch, static_cast<double>(lease.count()), in_flight, topics,
-                                                                partitions, before),
-                                                 deadline));
-    if (rows.affected() == 0) co_return fail(ErrorCode::not_found, "this worker has been written off");
+    CO_TRY(const auto rows,
+           co_await claims_.run(postgres::call(k_renew, epoch, static_cast<double>(lease.count()),
+                                               in_flight, topics, partitions, before),
+                                deadline));
+    if (rows.affected() == 0)
+        co_return fail(ErrorCode::not_found, "this worker has been written off");
     co_return Result<void>{};
 }
 
-Task<Result<std::vector<Claimed>>> Lifecycle::claim(Epoch epoch, std::vector<base::Uuid> ids, std::vector<base::Uuid> in_flight,
+Task<Result<std::vector<Claimed>>> Lifecycle::claim(Epoch epoch, std::vector<base::Uuid> ids,
+                                                    std::vector<base::Uuid> in_flight,
                                                     Deadline deadline) {
     std::vector<postgres::Call> calls;
     calls.push_back(postgres::call(k_in_flight, epoch, in_flight));
     calls.push_back(postgres::call(k_claim, epoch, ids));
     CO_TRY(const auto results, co_await claims_.transaction(std::move(calls), deadline));
-    if (results[0].empty()) co_return fail(ErrorCode::not_found, "this worker has been written off");
+    if (results[0].empty())
+        co_return fail(ErrorCode::not_found, "this worker has been written off");
     std::vector<Claimed> claimed;
     for (std::size_t r = 0; r < results[1].size(); ++r) {
         const auto row = results[1][r];
@@ -107,19 +123,23 @@ Task<Result<std::vector<Claimed>>> Lifecycle::claim(Epoch epoch, std::vector<bas
     co_return claimed;
 }
 
-Task<Result<std::optional<Claimed>>> Lifecycle::claim_ordered(Epoch epoch, base::Uuid id, bool dead_blocks,
-                                                              std::vector<base::Uuid> in_flight, Deadline deadline) {
+Task<Result<std::optional<Claimed>>> Lifecycle::claim_ordered(Epoch epoch, base::Uuid id,
+                                                              bool dead_blocks,
+                                                              std::vector<base::Uuid> in_flight,
+                                                              Deadline deadline) {
     std::vector<postgres::Call> calls;
     calls.push_back(postgres::call(k_in_flight, epoch, in_flight));
     calls.push_back(postgres::call(k_claim_ordered, id, epoch, dead_blocks));
     CO_TRY(const auto results, co_await claims_.transaction(std::move(calls), deadline));
-    if (results[0].empty()) co_return fail(ErrorCode::not_found, "this worker has been written off");
+    if (results[0].empty())
+        co_return fail(ErrorCode::not_found, "this worker has been written off");
     if (results[1].empty()) co_return std::optional<Claimed>();
     const auto row = results[1][0];
     co_return std::optional<Claimed>(Claimed{{id}, row.get<std::int32_t>(0), row.get<bool>(1)});
 }
 
-Task<Result<std::vector<base::Uuid>>> Lifecycle::existing(std::vector<base::Uuid> ids, Deadline deadline) {
+Task<Result<std::vector<base::Uuid>>> Lifecycle::existing(std::vector<base::Uuid> ids,
+                                                          Deadline deadline) {
     CO_TRY(const auto rows, co_await claims_.run(postgres::call(k_existing, ids), deadline));
     co_return ids_of(rows);
 }
@@ -130,7 +150,8 @@ Task<Result<std::string>> Lifecycle::input(base::Uuid id, Deadline deadline) {
     co_return rows[0].get<std::string>(0);
 }
 
-Task<Result<std::vector<base::Uuid>>> Lifecycle::complete(std::vector<Completion> batch, Deadline deadline) {
+Task<Result<std::vector<base::Uuid>>> Lifecycle::complete(std::vector<Completion> batch,
+                                                          Deadline deadline) {
     std::ranges::sort(batch, {}, &Completion::id);
     std::vector<base::Uuid> ids;
     std::vector<std::int32_t> attempts;
@@ -142,33 +163,42 @@ Task<Result<std::vector<base::Uuid>>> Lifecycle::complete(std::vector<Completion
         statuses.emplace_back(to_string(c.status));
         results.push_back({c.result});
     }
-    CO_TRY(const auto rows, co_await durable_.run(postgres::call(k_complete, ids, attempts, statuses, results), deadline));
+    CO_TRY(const auto rows,
+           co_await durable_.run(postgres::call(k_complete, ids, attempts, statuses, results),
+                                 deadline));
     co_return ids_of(rows);
 }
 
-Task<Result<bool>> Lifecycle::retry(JobId id, int attempt, base::WallTime again, std::string cause, std::string worker,
-                                    Deadline deadline) {
-    CO_TRY(const auto rows, co_await durable_.run(postgres::call(k_retry, id, attempt, again, cause, worker), deadline));
+Task<Result<bool>> Lifecycle::retry(JobId id, int attempt, base::WallTime again, std::string cause,
+                                    std::string worker, Deadline deadline) {
+    CO_TRY(const auto rows,
+           co_await durable_.run(postgres::call(k_retry, id, attempt, again, cause, worker),
+                                 deadline));
     co_return rows[0].get<bool>(0);
 }
 
-Task<Result<bool>> Lifecycle::bury(DeadLetter letter, std::string worker, bool dead_blocks, Deadline deadline) {
+Task<Result<bool>> Lifecycle::bury(DeadLetter letter, std::string worker, bool dead_blocks,
+                                   Deadline deadline) {
     CO_TRY(const auto rows,
-           co_await durable_.run(postgres::call(k_bury, letter.job, letter.attempt, letter.cause, letter.detail, worker, dead_blocks,
-                                                letter.origin.topic, letter.origin.partition, letter.origin.offset),
-                                 deadline));
+           co_await durable_.run(
+               postgres::call(k_bury, letter.job, letter.attempt, letter.cause, letter.detail,
+                              worker, dead_blocks, letter.origin.topic, letter.origin.partition,
+                              letter.origin.offset),
+               deadline));
     co_return rows[0].get<bool>(0);
 }
 
 Task<Result<void>> Lifecycle::bury_record(DeadLetter letter, Deadline deadline) {
     const auto job = letter.job.is_nil() ? std::nullopt : std::optional(letter.job);
-    CO_TRY_VOID(co_await durable_.run(postgres::call(k_bury_record, base::uuid_v7(), job, letter.cause, letter.detail,
-                                                     letter.origin.topic, letter.origin.partition, letter.origin.offset),
-                                      deadline));
+    CO_TRY_VOID(co_await durable_.run(
+        postgres::call(k_bury_record, base::uuid_v7(), job, letter.cause, letter.detail,
+                       letter.origin.topic, letter.origin.partition, letter.origin.offset),
+        deadline));
     co_return Result<void>{};
 }
 
-Task<Result<void>> Lifecycle::give_back(Epoch epoch, std::vector<base::Uuid> ids, Deadline deadline) {
+Task<Result<void>> Lifecycle::give_back(Epoch epoch, std::vector<base::Uuid> ids,
+                                        Deadline deadline) {
     CO_TRY_VOID(co_await durable_.run(postgres::call(k_give_back, epoch, ids), deadline));
     co_return Result<void>{};
 }
@@ -178,7 +208,8 @@ Task<Result<int>> Lifecycle::returned(JobId id, Deadline deadline) {
     co_return static_cast<int>(rows[0].get<std::int64_t>(0));
 }
 
-Task<Result<std::vector<base::Uuid>>> Lifecycle::cancelled(std::vector<base::Uuid> ids, Deadline deadline) {
+Task<Result<std::vector<base::Uuid>>> Lifecycle::cancelled(std::vector<base::Uuid> ids,
+                                                           Deadline deadline) {
     CO_TRY(const auto rows, co_await claims_.run(postgres::call(k_cancelled, ids), deadline));
     co_return ids_of(rows);
 }
@@ -193,7 +224,9 @@ postgres::Call fence(const Completion& completion, bool dead_blocks) {
                           postgres::Bytes{completion.result}, dead_blocks);
 }
 
-bool is_fenced(const Error& error) { return postgres::is_sqlstate(error, "MR001"); }
+bool is_fenced(const Error& error) {
+    return postgres::is_sqlstate(error, "MR001");
+}
 
 std::vector<postgres::Call> insert_jobs(std::span<const NewJob> jobs, const base::Uuid& outbox) {
     std::vector<postgres::Call> calls;
@@ -201,8 +234,9 @@ std::vector<postgres::Call> insert_jobs(std::span<const NewJob> jobs, const base
     for (const auto& job : jobs) {
         const auto order_key = job.order_key.empty() ? std::nullopt : std::optional(job.order_key);
         const auto trace = job.trace.bytes();
-        calls.push_back(postgres::call(k_follow_up, job.id, job.tenant, job.owner, job.kind->name, job.lane, order_key,
-                                       postgres::Bytes{trace}, postgres::Bytes{job.input}));
+        calls.push_back(postgres::call(k_follow_up, job.id, job.tenant, job.owner, job.kind->name,
+                                       job.lane, order_key, postgres::Bytes{trace},
+                                       postgres::Bytes{job.input}));
         ids.push_back(job.id.uuid);
     }
     if (!ids.empty()) calls.push_back(postgres::call(k_announce, outbox, ids));

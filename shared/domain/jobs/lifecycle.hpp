@@ -1,6 +1,6 @@
 #pragma once
-// What a worker process may do to jobs: claim, finish under the fence, retry, bury, give back. Every write is conditional on the
-// attempt, so whoever lost a job learns it here and nowhere else.
+// What a worker process may do to jobs: claim, finish under the fence, retry, bury, give back.
+// Every write is conditional on the attempt, so whoever lost a job learns it here and nowhere else.
 
 #include <span>
 #include <string>
@@ -17,7 +17,7 @@ using Epoch = std::int64_t;  ///< one worker process
 /// A job in a worker's hands.
 struct Claimed {
     JobId id;
-    int attempt = 0;  ///< the fencing token
+    int attempt = 0;              ///< the fencing token
     bool crashed_before = false;  ///< an earlier attempt took its process down: run it alone
 };
 
@@ -29,7 +29,8 @@ struct Completion {
     std::string result;  ///< JSON
 };
 
-/// What this process has consumed of one topic, for the scheduler's search for jobs that nobody announces.
+/// What this process has consumed of one topic, for the scheduler's search for jobs that nobody
+/// announces.
 struct Consumed {
     std::string topic;
     int partitions = 0;
@@ -39,7 +40,7 @@ struct Consumed {
 struct DeadLetter {
     JobId job;
     int attempt = 0;
-    std::string cause;   ///< attempts | undecodable | orphan | unknown_kind | …
+    std::string cause;  ///< attempts | undecodable | orphan | unknown_kind | …
     std::string detail;
     kafka::Position origin;
 };
@@ -47,32 +48,43 @@ struct DeadLetter {
 /// Thin, named access to the statements; the policy is the runtime's.
 class Lifecycle {
  public:
-    /// `claims` may commit asynchronously (a lost claim is found by the sweep), `durable` must not. Both as millrace_pipeline.
-    Lifecycle(postgres::Database& claims, postgres::Database& durable) : claims_(claims), durable_(durable) {}
+    /// `claims` may commit asynchronously (a lost claim is found by the sweep), `durable` must not.
+    /// Both as millrace_pipeline.
+    Lifecycle(postgres::Database& claims, postgres::Database& durable)
+        : claims_(claims), durable_(durable) {}
 
     Task<Result<Epoch>> next_epoch(Deadline deadline);
-    Task<Result<void>> register_worker(Epoch epoch, std::string name, std::string role, std::chrono::seconds lease, Deadline deadline);
-    /// Renews the lease and says what is in flight. `not_found`: the scheduler has written this process off.
-    Task<Result<void>> renew(Epoch epoch, std::vector<base::Uuid> in_flight, std::vector<Consumed> consumed,
-                             std::chrono::seconds lease, Deadline deadline);
+    Task<Result<void>> register_worker(Epoch epoch, std::string name, std::string role,
+                                       std::chrono::seconds lease, Deadline deadline);
+    /// Renews the lease and says what is in flight. `not_found`: the scheduler has written this
+    /// process off.
+    Task<Result<void>> renew(Epoch epoch, std::vector<base::Uuid> in_flight,
+                             std::vector<Consumed> consumed, std::chrono::seconds lease,
+                             Deadline deadline);
 
-    /// Claims what is claimable of `ids` (sorted), in the transaction that puts them into the worker's in-flight list.
-    Task<Result<std::vector<Claimed>>> claim(Epoch epoch, std::vector<base::Uuid> ids, std::vector<base::Uuid> in_flight,
-                                             Deadline deadline);
+    /// Claims what is claimable of `ids` (sorted), in the transaction that puts them into the
+    /// worker's in-flight list.
+    Task<Result<std::vector<Claimed>>> claim(Epoch epoch, std::vector<base::Uuid> ids,
+                                             std::vector<base::Uuid> in_flight, Deadline deadline);
     /// nullopt: parked behind an earlier job of its key, or not claimable.
     Task<Result<std::optional<Claimed>>> claim_ordered(Epoch epoch, base::Uuid id, bool dead_blocks,
-                                                       std::vector<base::Uuid> in_flight, Deadline deadline);
+                                                       std::vector<base::Uuid> in_flight,
+                                                       Deadline deadline);
     /// Which of these ids exist at all: the others are orphans.
     Task<Result<std::vector<base::Uuid>>> existing(std::vector<base::Uuid> ids, Deadline deadline);
     Task<Result<std::string>> input(base::Uuid id, Deadline deadline);
 
     /// Ends attempts in one transaction; returns those that were still owned (sorted by id).
-    Task<Result<std::vector<base::Uuid>>> complete(std::vector<Completion> batch, Deadline deadline);
-    Task<Result<bool>> retry(JobId id, int attempt, base::WallTime again, std::string cause, std::string worker, Deadline deadline);
-    Task<Result<bool>> bury(DeadLetter letter, std::string worker, bool dead_blocks, Deadline deadline);
+    Task<Result<std::vector<base::Uuid>>> complete(std::vector<Completion> batch,
+                                                   Deadline deadline);
+    Task<Result<bool>> retry(JobId id, int attempt, base::WallTime again, std::string cause,
+                             std::string worker, Deadline deadline);
+    Task<Result<bool>> bury(DeadLetter letter, std::string worker, bool dead_blocks,
+                            Deadline deadline);
     /// A record that is no job of ours: kept as a dead letter.
     Task<Result<void>> bury_record(DeadLetter letter, Deadline deadline);
-    /// At a stop: unfinished claims become queued again. Such an attempt does not count against the kind's budget.
+    /// At a stop: unfinished claims become queued again. Such an attempt does not count against the
+    /// kind's budget.
     Task<Result<void>> give_back(Epoch epoch, std::vector<base::Uuid> ids, Deadline deadline);
     /// How many attempts of a job were given back.
     Task<Result<int>> returned(JobId id, Deadline deadline);
@@ -86,14 +98,19 @@ class Lifecycle {
     postgres::Database& durable_;
 };
 
-/// The fence as the first statement of a completion with effects; raises MR001 when the attempt is not the owner any more.
+/// The fence as the first statement of a completion with effects; raises MR001 when the attempt is
+/// not the owner any more.
 [[nodiscard]] postgres::Call fence(const Completion& completion, bool dead_blocks);
 /// Whether an error is the fence's refusal.
 [[nodiscard]] bool is_fenced(const Error& error);
 /// Follow-up jobs of a completion, for the same transaction (one tenant, role millrace_app).
-[[nodiscard]] std::vector<postgres::Call> insert_jobs(std::span<const NewJob> jobs, const base::Uuid& outbox);
+[[nodiscard]] std::vector<postgres::Call> insert_jobs(std::span<const NewJob> jobs,
+                                                      const base::Uuid& outbox);
 
-/// The session lock a worker holds on its epoch; the scheduler sees it free when the process is gone.
-[[nodiscard]] constexpr std::int64_t worker_lock_key(Epoch epoch) { return (std::int64_t{0x4D52} << 48) | epoch; }
+/// The session lock a worker holds on its epoch; the scheduler sees it free when the process is
+/// gone.
+[[nodiscard]] constexpr std::int64_t worker_lock_key(Epoch epoch) {
+    return (std::int64_t{0x4D52} << 48) | epoch;
+}
 
 }  // namespace millrace::domain::jobs

@@ -1,6 +1,7 @@
 #pragma once
-// What a running attempt says before it ends: one Redis Stream per attempt, capped in bytes, plus wake-ups. Written by the
-// worker runtime, read by the edge. All of it may be lost: the result in PostgreSQL is the truth.
+// What a running attempt says before it ends: one Redis Stream per attempt, capped in bytes, plus
+// wake-ups. Written by the worker runtime, read by the edge. All of it may be lost: the result in
+// PostgreSQL is the truth.
 
 #include <optional>
 #include <string>
@@ -12,7 +13,8 @@
 
 namespace millrace::domain::jobs {
 
-/// An event of an attempt. `seq` counts from 1 without gaps; `offset` is the number of answer bytes said up to and with this event.
+/// An event of an attempt. `seq` counts from 1 without gaps; `offset` is the number of answer bytes
+/// said up to and with this event.
 struct LiveEvent {
     std::uint32_t seq = 0;
     std::uint64_t offset = 0;
@@ -20,8 +22,10 @@ struct LiveEvent {
     std::string data;  ///< JSON; of a delta {"text":…}
 };
 
-inline constexpr std::string_view k_done_channel = "millrace:done";      ///< payload: 16-byte ids of jobs that ended, one after the other
-inline constexpr std::string_view k_cancel_channel = "millrace:cancel";  ///< payload: one 16-byte id
+inline constexpr std::string_view k_done_channel =
+    "millrace:done";  ///< payload: 16-byte ids of jobs that ended, one after the other
+inline constexpr std::string_view k_cancel_channel =
+    "millrace:cancel";  ///< payload: one 16-byte id
 
 /// Wake-ups of one job: published after each event.
 [[nodiscard]] std::string live_channel(JobId id);
@@ -59,7 +63,8 @@ class LiveReader {
     explicit LiveReader(redis::Client& redis) : redis_(redis) {}
 
     /// Events of an attempt after `seq`, at most 500. `unavailable` when Redis is away.
-    Task<Result<std::vector<LiveEvent>>> after(JobId id, int attempt, std::uint32_t seq, Deadline deadline);
+    Task<Result<std::vector<LiveEvent>>> after(JobId id, int attempt, std::uint32_t seq,
+                                               Deadline deadline);
     /// The latest progress of a running attempt, JSON.
     Task<Result<std::optional<std::string>>> progress(JobId id, int attempt, Deadline deadline);
 

@@ -5,7 +5,8 @@
 namespace millrace::domain::jobs {
 
 namespace {
-const postgres::Statement k_delete_outbox{"outbox_delete", "DELETE FROM outbox WHERE id = ANY ($1)"};
+const postgres::Statement k_delete_outbox{"outbox_delete",
+                                          "DELETE FROM outbox WHERE id = ANY ($1)"};
 constexpr auto k_delete_timeout = std::chrono::seconds(5);
 }  // namespace
 
@@ -29,12 +30,13 @@ kafka::OutRecord make_record(const NewJob& job, const events::Catalog& catalog) 
             .headers = events::encode_headers(record)};
 }
 
-Publisher::Publisher(async::TaskGroup& tasks, kafka::Producer& producer, postgres::Database& background,
-                     const events::Catalog& catalog)
+Publisher::Publisher(async::TaskGroup& tasks, kafka::Producer& producer,
+                     postgres::Database& background, const events::Catalog& catalog)
     : producer_(producer),
       background_(background),
       catalog_(catalog),
-      deletes_(tasks, "outbox deletes", {}, [this](std::vector<base::Uuid> rows) { return delete_rows(std::move(rows)); }) {}
+      deletes_(tasks, "outbox deletes", {},
+               [this](std::vector<base::Uuid> rows) { return delete_rows(std::move(rows)); }) {}
 
 void Publisher::publish(Announcement announcement, std::function<void(bool)> done) {
     if (announcement.jobs.empty()) {  // nothing left to announce
@@ -48,23 +50,28 @@ void Publisher::publish(Announcement announcement, std::function<void(bool)> don
         bool failed = false;
         std::function<void(bool)> done;
     };
-    auto pending = std::make_shared<Pending>(Pending{announcement.outbox, announcement.jobs.size(), false, std::move(done)});
+    auto pending = std::make_shared<Pending>(
+        Pending{announcement.outbox, announcement.jobs.size(), false, std::move(done)});
     for (const auto& job : announcement.jobs) {
-        producer_.publish(make_record(job, catalog_), [this, pending](const Result<kafka::Position>& delivered) {
-            ++(delivered ? stats_.published : stats_.failed);
-            pending->failed |= !delivered;
-            if (--pending->left > 0) return;
-            // A full queue of deletions leaves the row to the relay: a repeated record, nothing lost.
-            if (!pending->failed) (void)deletes_.add(base::Uuid(pending->outbox));
-            if (pending->done) pending->done(!pending->failed);
-        });
+        producer_.publish(make_record(job, catalog_),
+                          [this, pending](const Result<kafka::Position>& delivered) {
+                              ++(delivered ? stats_.published : stats_.failed);
+                              pending->failed |= !delivered;
+                              if (--pending->left > 0) return;
+                              // A full queue of deletions leaves the row to the relay: a repeated
+                              // record, nothing lost.
+                              if (!pending->failed) (void)deletes_.add(base::Uuid(pending->outbox));
+                              if (pending->done) pending->done(!pending->failed);
+                          });
     }
 }
 
 void Publisher::publish_dead_letter(const DeadLetter& letter, kafka::OutRecord record) {
     record.topic = catalog_.dead_letters();
     record.key = letter.job.str();
-    const auto add = [&record](std::string_view name, std::string text) { record.headers.emplace_back(name, std::move(text)); };
+    const auto add = [&record](std::string_view name, std::string text) {
+        record.headers.emplace_back(name, std::move(text));
+    };
     add("dead_cause", letter.cause);
     add("dead_detail", letter.detail.substr(0, 1000));
     add("dead_attempts", std::to_string(letter.attempt));
@@ -76,7 +83,8 @@ void Publisher::publish_dead_letter(const DeadLetter& letter, kafka::OutRecord r
 
 Task<void> Publisher::delete_rows(std::vector<base::Uuid> rows) {
     std::ranges::sort(rows);
-    const auto deleted = co_await background_.run(postgres::call(k_delete_outbox, rows), Deadline::in(k_delete_timeout));
+    const auto deleted = co_await background_.run(postgres::call(k_delete_outbox, rows),
+                                                  Deadline::in(k_delete_timeout));
     if (deleted) stats_.outbox_deleted += deleted->affected();
 }
 

@@ -23,18 +23,24 @@ struct Announcement {
 /// The record of one job, as every announcement of it looks.
 [[nodiscard]] kafka::OutRecord make_record(const NewJob& job, const events::Catalog& catalog);
 
-/// One per process. If the broker is away or slow it forgets: the scheduler's relay publishes what stays in the outbox.
+/// One per process. If the broker is away or slow it forgets: the scheduler's relay publishes what
+/// stays in the outbox.
 class Publisher {
  public:
-    /// `background` commits asynchronously: a deletion that is lost only makes a record appear twice.
-    Publisher(async::TaskGroup& tasks, kafka::Producer& producer, postgres::Database& background, const events::Catalog& catalog);
+    /// `background` commits asynchronously: a deletion that is lost only makes a record appear
+    /// twice.
+    Publisher(async::TaskGroup& tasks, kafka::Producer& producer, postgres::Database& background,
+              const events::Catalog& catalog);
 
     void publish(Announcement announcement, std::function<void(bool all_delivered)> done = {});
 
-    /// What became of a record that will not run (again): the record itself, with `dead_*` headers, on the dead-letters topic.
-    /// The row in dead_letters is the truth; this is for tools that follow the topic.
+    /// What became of a record that will not run (again): the record itself, with `dead_*` headers,
+    /// on the dead-letters topic. The row in dead_letters is the truth; this is for tools that
+    /// follow the topic.
     void publish_dead_letter(const DeadLetter& letter, kafka::OutRecord record);
-    void publish_dead_letter(const DeadLetter& letter, const NewJob& job) { publish_dead_letter(letter, make_record(job, catalog_)); }
+    void publish_dead_letter(const DeadLetter& letter, const NewJob& job) {
+        publish_dead_letter(letter, make_record(job, catalog_));
+    }
 
     struct Stats {
         std::uint64_t published = 0, failed = 0, outbox_deleted = 0;

@@ -18,8 +18,8 @@ SELECT o.id, j.id, j.tenant_id, j.owner_id, j.kind, j.lane, j.order_key, j.trace
   FROM outbox o JOIN jobs j ON j.id = ANY (o.jobs) WHERE o.id = $1 AND j.status = 'queued' ORDER BY j.seq)sql"};
 const Statement k_release_due{"due_release", "SELECT release_due($1)"};
 
-// A worker's session lock is free within a second of its death. Right after a restart of the server nobody has retaken
-// theirs yet, so only the lease counts then.
+// A worker's session lock is free within a second of its death. Right after a restart of the server
+// nobody has retaken theirs yet, so only the lease counts then.
 const Statement k_gone{"workers_gone", R"sql(
 SELECT w.epoch, w.name, held.is_held
   FROM workers w
@@ -45,8 +45,9 @@ WITH keys AS (
 )
 SELECT count(wake_parked(order_key, $2)) FROM (SELECT order_key, lock_order_key(order_key) FROM keys ORDER BY order_key) locked)sql"};
 
-// $1 topics, $2 their workers, $3 their lanes, $4 their partition counts. A topic counts only when the live workers
-// together hold all its partitions; a job, when it was (re)queued well before what they have claimed.
+// $1 topics, $2 their workers, $3 their lanes, $4 their partition counts. A topic counts only when
+// the live workers together hold all its partitions; a job, when it was (re)queued well before what
+// they have claimed.
 const Statement k_orphans{"jobs_announce_orphans", R"sql(
 WITH topic AS (
     SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::int[]) AS t (name, worker, lane, partitions)
@@ -73,7 +74,8 @@ WITH topic AS (
 SELECT count(*) FROM touched)sql"};
 
 const Statement k_partitions{"jobs_partitions", "SELECT ensure_job_partitions($1)::bigint"};
-const Statement k_retention{"jobs_retention", "SELECT drop_job_partitions(make_interval(days => $1))::bigint"};
+const Statement k_retention{"jobs_retention",
+                            "SELECT drop_job_partitions(make_interval(days => $1))::bigint"};
 const Statement k_purge{"idempotency_purge", R"sql(
 WITH old AS (DELETE FROM idempotency WHERE created_at < now() - make_interval(hours => $1) RETURNING 1) SELECT count(*) FROM old)sql"};
 
@@ -86,10 +88,13 @@ Task<Result<std::size_t>> Recovery::count(postgres::Call call, Deadline deadline
 
 namespace {
 
-/// Rows of (outbox, job…) in outbox order; a row without a job is an outbox row whose jobs have all moved on.
-std::vector<Announcement> announcements_of(const postgres::Rows& rows, const events::Catalog& catalog) {
+/// Rows of (outbox, job…) in outbox order; a row without a job is an outbox row whose jobs have all
+/// moved on.
+std::vector<Announcement> announcements_of(const postgres::Rows& rows,
+                                           const events::Catalog& catalog) {
     std::vector<Announcement> out;
-    std::set<base::Uuid> foreign;  // rows with a kind that this version does not know: left for one that does
+    std::set<base::Uuid>
+        foreign;  // rows with a kind that this version does not know: left for one that does
     for (std::size_t r = 0; r < rows.size(); ++r) {
         const auto row = rows[r];
         const auto outbox = row.get<base::Uuid>(0);
@@ -106,7 +111,8 @@ std::vector<Announcement> announcements_of(const postgres::Rows& rows, const eve
                                    .kind = kind,
                                    .lane = row.get<std::string>(5),
                                    .order_key = row.get<std::optional<std::string>>(6).value_or(""),
-                                   .trace = telemetry::TraceContext::from_bytes(row.get<std::optional<std::string>>(7).value_or("")),
+                                   .trace = telemetry::TraceContext::from_bytes(
+                                       row.get<std::optional<std::string>>(7).value_or("")),
                                    .input = row.get<std::string>(8)});
     }
     std::erase_if(out, [&foreign](const Announcement& a) { return foreign.contains(a.outbox); });
@@ -115,9 +121,12 @@ std::vector<Announcement> announcements_of(const postgres::Rows& rows, const eve
 
 }  // namespace
 
-Task<Result<std::vector<Announcement>>> Recovery::unpublished(std::chrono::seconds age, int rows_max, Deadline deadline) {
+Task<Result<std::vector<Announcement>>> Recovery::unpublished(std::chrono::seconds age,
+                                                              int rows_max, Deadline deadline) {
     CO_TRY(const auto rows,
-           co_await db_.run(postgres::call(k_unpublished, static_cast<double>(age.count()), std::int64_t{rows_max}), deadline));
+           co_await db_.run(postgres::call(k_unpublished, static_cast<double>(age.count()),
+                                           std::int64_t{rows_max}),
+                            deadline));
     co_return announcements_of(rows, catalog_);
 }
 
@@ -138,17 +147,22 @@ Task<Result<std::vector<Recovery::Gone>>> Recovery::gone_workers(Deadline deadli
     CO_TRY(const auto rows, co_await db_.run(postgres::call(k_gone, worker_lock_key(0)), deadline));
     std::vector<Gone> out;
     for (std::size_t r = 0; r < rows.size(); ++r) {
-        out.push_back({rows[r].get<std::int64_t>(0), rows[r].get<std::string>(1), rows[r].get<bool>(2) ? "hung" : "crashed"});
+        out.push_back({rows[r].get<std::int64_t>(0), rows[r].get<std::string>(1),
+                       rows[r].get<bool>(2) ? "hung" : "crashed"});
     }
     co_return out;
 }
 
-Task<Result<Recovery::Requeued>> Recovery::requeue(Gone worker, int crashes_max, Deadline deadline) {
-    CO_TRY(const auto rows, co_await db_.run(postgres::call(k_requeue, worker.epoch, worker.why, crashes_max), deadline));
+Task<Result<Recovery::Requeued>> Recovery::requeue(Gone worker, int crashes_max,
+                                                   Deadline deadline) {
+    CO_TRY(const auto rows,
+           co_await db_.run(postgres::call(k_requeue, worker.epoch, worker.why, crashes_max),
+                            deadline));
     if (rows.empty()) co_return Requeued{};
     Requeued done;
     if (const auto buried = rows[0].get<std::vector<base::Uuid>>(1); !buried.empty()) {
-        CO_TRY(const auto found, co_await db_.run(postgres::call(k_by_ids, base::Uuid{}, buried), deadline));
+        CO_TRY(const auto found,
+               co_await db_.run(postgres::call(k_by_ids, base::Uuid{}, buried), deadline));
         auto jobs = announcements_of(found, catalog_);
         if (!jobs.empty()) done.buried = std::move(jobs.front().jobs);
     }
@@ -162,7 +176,8 @@ Task<Result<std::size_t>> Recovery::wake_parked(Deadline deadline) {
     std::size_t woken = 0;
     for (const auto& [name, kind] : catalog_.kinds()) {
         if (!kind.ordered) continue;
-        CO_TRY(const auto some, co_await count(postgres::call(k_wake_parked, name, kind.dead_blocks), deadline));
+        CO_TRY(const auto some,
+               co_await count(postgres::call(k_wake_parked, name, kind.dead_blocks), deadline));
         woken += some;
     }
     co_return woken;
@@ -181,19 +196,25 @@ Task<Result<std::size_t>> Recovery::announce_orphans(Deadline deadline) {
         kinds.push_back(name);
         kind_workers.push_back(kind.worker);
     }
-    co_return co_await count(postgres::call(k_orphans, topics, workers, lanes, partitions, kinds, kind_workers), deadline);
+    co_return co_await count(
+        postgres::call(k_orphans, topics, workers, lanes, partitions, kinds, kind_workers),
+        deadline);
 }
 
 Task<Result<std::size_t>> Recovery::ensure_partitions(int days_ahead, Deadline deadline) {
     co_return co_await count(postgres::call(k_partitions, days_ahead), deadline);
 }
 
-Task<Result<std::size_t>> Recovery::drop_partitions(std::chrono::days older_than, Deadline deadline) {
-    co_return co_await count(postgres::call(k_retention, static_cast<std::int32_t>(older_than.count())), deadline);
+Task<Result<std::size_t>> Recovery::drop_partitions(std::chrono::days older_than,
+                                                    Deadline deadline) {
+    co_return co_await count(
+        postgres::call(k_retention, static_cast<std::int32_t>(older_than.count())), deadline);
 }
 
-Task<Result<std::size_t>> Recovery::purge_idempotency(std::chrono::hours older_than, Deadline deadline) {
-    co_return co_await count(postgres::call(k_purge, static_cast<std::int32_t>(older_than.count())), deadline);
+Task<Result<std::size_t>> Recovery::purge_idempotency(std::chrono::hours older_than,
+                                                      Deadline deadline) {
+    co_return co_await count(postgres::call(k_purge, static_cast<std::int32_t>(older_than.count())),
+                             deadline);
 }
 
 }  // namespace millrace::domain::jobs

@@ -1,6 +1,6 @@
 #pragma once
-// What the scheduler does so that nothing accepted is forgotten. Every act is a conditional write: running two schedulers
-// at once costs work, never correctness.
+// What the scheduler does so that nothing accepted is forgotten. Every act is a conditional write:
+// running two schedulers at once costs work, never correctness.
 
 #include <string>
 #include <vector>
@@ -10,13 +10,14 @@
 
 namespace millrace::domain::jobs {
 
-
 class Recovery {
  public:
     Recovery(postgres::Database& db, const events::Catalog& catalog) : db_(db), catalog_(catalog) {}
 
-    /// Outbox rows older than `age`, with their jobs that still wait for a record. Rows whose jobs have all moved on come back empty.
-    Task<Result<std::vector<Announcement>>> unpublished(std::chrono::seconds age, int rows_max, Deadline deadline);
+    /// Outbox rows older than `age`, with their jobs that still wait for a record. Rows whose jobs
+    /// have all moved on come back empty.
+    Task<Result<std::vector<Announcement>>> unpublished(std::chrono::seconds age, int rows_max,
+                                                        Deadline deadline);
     /// Jobs that became due, announced through the outbox; publish them at once.
     Task<Result<Announcement>> release_due(int batch, Deadline deadline);
 
@@ -25,7 +26,8 @@ class Recovery {
         std::string name;
         std::string why;  ///< crashed (its lock is free) or hung (its lease is past)
     };
-    /// Workers whose lock is free, or whose lease is past. Empty in the first seconds of a PostgreSQL server's life.
+    /// Workers whose lock is free, or whose lease is past. Empty in the first seconds of a
+    /// PostgreSQL server's life.
     Task<Result<std::vector<Gone>>> gone_workers(Deadline deadline);
     struct Requeued {
         Announcement announcement;
@@ -35,7 +37,8 @@ class Recovery {
 
     /// Parked jobs that nothing stands before any more; how many were woken.
     Task<Result<std::size_t>> wake_parked(Deadline deadline);
-    /// Queued jobs of a topic that the group has consumed past, and no outbox row announces: announced again; how many.
+    /// Queued jobs of a topic that the group has consumed past, and no outbox row announces:
+    /// announced again; how many.
     Task<Result<std::size_t>> announce_orphans(Deadline deadline);
 
     Task<Result<std::size_t>> ensure_partitions(int days_ahead, Deadline deadline);

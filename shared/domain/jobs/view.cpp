@@ -4,10 +4,12 @@ namespace millrace::domain::jobs {
 
 namespace {
 
-#define MILLRACE_VIEW_COLUMNS \
-    "id, tenant_id, owner_id, kind, status::text, attempt, cancel, created_at, finished_at, result"
+#define MILLRACE_VIEW_COLUMNS                                                                 \
+    "id, tenant_id, owner_id, kind, status::text, attempt, cancel, created_at, finished_at, " \
+    "result"
 
-const postgres::Statement k_find{"jobs_find", "SELECT " MILLRACE_VIEW_COLUMNS " FROM jobs WHERE id = ANY ($1::uuid[])"};
+const postgres::Statement k_find{
+    "jobs_find", "SELECT " MILLRACE_VIEW_COLUMNS " FROM jobs WHERE id = ANY ($1::uuid[])"};
 const postgres::Statement k_list{"jobs_list", "SELECT " MILLRACE_VIEW_COLUMNS R"sql( FROM jobs
  WHERE owner_id = $1 AND ($2::uuid IS NULL OR id < $2) AND ($3::text IS NULL OR status = $3::text::job_status)
  ORDER BY id DESC LIMIT $4)sql"};
@@ -46,10 +48,12 @@ Task<Result<std::optional<View>>> Reader::find(JobId id, Deadline deadline) {
     co_return views.empty() ? std::nullopt : std::optional(std::move(views.front()));
 }
 
-Task<Result<std::vector<View>>> Reader::list(UserId owner, int limit, std::optional<JobId> before, std::optional<Status> status,
-                                             Deadline deadline) {
+Task<Result<std::vector<View>>> Reader::list(UserId owner, int limit, std::optional<JobId> before,
+                                             std::optional<Status> status, Deadline deadline) {
     const auto wanted = status ? std::optional<std::string>(to_string(*status)) : std::nullopt;
-    CO_TRY(const auto rows, co_await db_.run(postgres::call(k_list, owner, before, wanted, std::int64_t{limit}), deadline));
+    CO_TRY(const auto rows,
+           co_await db_.run(postgres::call(k_list, owner, before, wanted, std::int64_t{limit}),
+                            deadline));
     co_return views_of(rows);
 }
 

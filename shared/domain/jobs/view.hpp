@@ -19,8 +19,8 @@ class Reader {
     Task<Result<std::vector<View>>> find(std::vector<base::Uuid> ids, Deadline deadline);
     Task<Result<std::optional<View>>> find(JobId id, Deadline deadline);
     /// One's own jobs, newest first, at most `limit`, older than `before` when given.
-    Task<Result<std::vector<View>>> list(UserId owner, int limit, std::optional<JobId> before, std::optional<Status> status,
-                                         Deadline deadline);
+    Task<Result<std::vector<View>>> list(UserId owner, int limit, std::optional<JobId> before,
+                                         std::optional<Status> status, Deadline deadline);
     /// The status before the request; nullopt when there is no such job.
     Task<Result<std::optional<Status>>> cancel(JobId id, Deadline deadline);
 

@@ -11,7 +11,8 @@ namespace millrace::domain::knowledge {
 namespace {
 
 constexpr double k_neighbour = 0.75;  // what a word in the sentence before or after counts
-constexpr double k_context = 0.85;    // … in the title or in the heading or question that the sentence stands under
+constexpr double k_context =
+    0.85;  // … in the title or in the heading or question that the sentence stands under
 constexpr double k_kind_bonus = 0.12;
 constexpr double k_rank_discount = 0.04;
 constexpr double k_worth_adding = 0.55;  // of the best sentence's score
@@ -38,13 +39,15 @@ std::vector<double> maximum(std::vector<double> a, const std::vector<double>& b,
 double heaviest_missing(const Question& question, const std::vector<double>& matches) {
     double worst = 0;
     for (std::size_t i = 0; i < matches.size(); ++i) {
-        if (question.words[i].strong) worst = std::max(worst, (1 - matches[i]) * question.words[i].weight);
+        if (question.words[i].strong)
+            worst = std::max(worst, (1 - matches[i]) * question.words[i].weight);
     }
     return question.weight > 0 ? worst / question.weight : 1;
 }
 
 /// Sentences of a passage with their scores.
-std::vector<Scored> score_sentences(const Question& question, const Passage& passage, std::size_t rank) {
+std::vector<Scored> score_sentences(const Question& question, const Passage& passage,
+                                    std::size_t rank) {
     auto spans = split_sentences(passage.text);
     if (spans.size() > k_sentences_max) spans.resize(k_sentences_max);
     std::vector<MatchText> texts;
@@ -62,11 +65,14 @@ std::vector<Scored> score_sentences(const Question& question, const Passage& pas
         context = maximum(std::move(context), heading, k_context);
         if (i > 0) context = maximum(std::move(context), own[i - 1], k_neighbour);
         if (i + 1 < spans.size()) context = maximum(std::move(context), own[i + 1], k_neighbour);
-        Scored one{rank, spans[i], coverage(question, context), heaviest_missing(question, context)};
+        Scored one{rank, spans[i], coverage(question, context),
+                   heaviest_missing(question, context)};
         const bool kind = holds(question.asked, texts[i].folded());
-        const bool kind_near = kind || (i + 1 < spans.size() && holds(question.asked, texts[i + 1].folded()));
+        const bool kind_near =
+            kind || (i + 1 < spans.size() && holds(question.asked, texts[i + 1].folded()));
         one.kind_missing = kind_near ? 0 : 1;
-        one.score = one.coverage * 0.5 + coverage(question, own[i]) * 0.5 - k_rank_discount * static_cast<double>(rank);
+        one.score = one.coverage * 0.5 + coverage(question, own[i]) * 0.5 -
+                    k_rank_discount * static_cast<double>(rank);
         if (question.asked != Asked::anything) one.score += kind ? k_kind_bonus : -k_kind_bonus;
         const auto sentence = passage.text.substr(spans[i].begin, spans[i].end - spans[i].begin);
         one.announces = spans[i].heading || is_question(sentence);
@@ -81,15 +87,19 @@ std::vector<Scored> score_sentences(const Question& question, const Passage& pas
     return out;
 }
 
-double logistic(double x) { return 1 / (1 + std::exp(-x)); }
+double logistic(double x) {
+    return 1 / (1 + std::exp(-x));
+}
 
-Relevance judge_scored(const Question& question, std::span<const Passage> passages, const std::vector<Scored>& sentences) {
+Relevance judge_scored(const Question& question, std::span<const Passage> passages,
+                       const std::vector<Scored>& sentences) {
     Relevance out;
     if (question.words.empty()) return out;
     for (const auto& passage : passages) {
         const auto title = match_words(question, MatchText(passage.title));
         const auto body = match_words(question, MatchText(passage.text));
-        out.passage_coverage = std::max(out.passage_coverage, coverage(question, maximum(body, title, k_context)));
+        out.passage_coverage =
+            std::max(out.passage_coverage, coverage(question, maximum(body, title, k_context)));
     }
     out.missing = 1;
     out.kind_missing = 1;
@@ -102,7 +112,8 @@ Relevance judge_scored(const Question& question, std::span<const Passage> passag
         out.missing = one.missing;
         out.kind_missing = one.kind_missing;
     }
-    out.confidence = logistic(-9.98 + 5.2 * out.passage_coverage + 9.8 * out.sentence_coverage + 1.1 * out.missing - 4.4 * out.kind_missing);
+    out.confidence = logistic(-9.98 + 5.2 * out.passage_coverage + 9.8 * out.sentence_coverage +
+                              1.1 * out.missing - 4.4 * out.kind_missing);
     return out;
 }
 
@@ -134,22 +145,27 @@ struct Budget {
     }
 };
 
-/// The part of a sentence that is too long: from the clause where the question's words begin, as much as fits.
+/// The part of a sentence that is too long: from the clause where the question's words begin, as
+/// much as fits.
 std::string_view cut_to_fit(std::string_view sentence, const Question& question, Budget& budget) {
     std::vector<std::size_t> starts{0};
     for (std::size_t at = 0; at < sentence.size();) {
         const auto [c, bytes] = code_point_at(sentence, at);
         at += bytes;
-        if ((c == U'、' || c == U'，' || ((c == ',' || c == ';') && at < sentence.size() && sentence[at] == ' '))) starts.push_back(at);
+        if ((c == U'、' || c == U'，' ||
+             ((c == ',' || c == ';') && at < sentence.size() && sentence[at] == ' ')))
+            starts.push_back(at);
     }
     std::string_view best;
     double best_covered = -1;
     for (const auto start : starts) {
         auto rest = sentence.substr(start);
-        while (!rest.empty() && is_space(static_cast<unsigned char>(rest.front()))) rest.remove_prefix(1);
+        while (!rest.empty() && is_space(static_cast<unsigned char>(rest.front())))
+            rest.remove_prefix(1);
         Budget trial = budget;
         std::string_view part = rest;
-        while (!part.empty() && !(trial = budget).take(part)) part = base::utf8_prefix(part, part.size() * 9 / 10);
+        while (!part.empty() && !(trial = budget).take(part))
+            part = base::utf8_prefix(part, part.size() * 9 / 10);
         const double covered = coverage(question, match_words(question, MatchText(part)));
         if (covered > best_covered + 1e-9) {
             best_covered = covered;
@@ -162,7 +178,8 @@ std::string_view cut_to_fit(std::string_view sentence, const Question& question,
 }
 
 /// Best sentences first, as many as are worth it and fit; in reading order.
-std::vector<Scored> choose(std::vector<Scored> sentences, std::span<const Passage> passages, const Question& question, Budget& budget) {
+std::vector<Scored> choose(std::vector<Scored> sentences, std::span<const Passage> passages,
+                           const Question& question, Budget& budget) {
     std::ranges::sort(sentences, [](const Scored& a, const Scored& b) {
         if (a.announces != b.announces) return b.announces;
         if (a.score != b.score) return a.score > b.score;
@@ -170,16 +187,20 @@ std::vector<Scored> choose(std::vector<Scored> sentences, std::span<const Passag
     });
     std::vector<Scored> out;
     for (auto one : sentences) {
-        if (!out.empty() && (one.score < sentences.front().score * k_worth_adding || one.passage != out.front().passage)) continue;
+        if (!out.empty() && (one.score < sentences.front().score * k_worth_adding ||
+                             one.passage != out.front().passage))
+            continue;
         Budget trial = budget;
-        auto text = passages[one.passage].text.substr(one.span.begin, one.span.end - one.span.begin);
+        auto text =
+            passages[one.passage].text.substr(one.span.begin, one.span.end - one.span.begin);
         if (!trial.take(text) || !trial.take("[1] ")) {
             if (!out.empty()) continue;
             trial = budget;
             if (!trial.take("[1] ")) break;
             const auto part = cut_to_fit(text, question, trial);
             if (part.empty()) break;
-            one.span.begin = static_cast<std::uint32_t>(part.data() - passages[one.passage].text.data());
+            one.span.begin =
+                static_cast<std::uint32_t>(part.data() - passages[one.passage].text.data());
             one.span.end = one.span.begin + static_cast<std::uint32_t>(part.size());
         }
         budget = trial;
@@ -192,7 +213,8 @@ std::vector<Scored> choose(std::vector<Scored> sentences, std::span<const Passag
 }
 
 /// Sentences that follow each other become one quotation.
-std::vector<AnswerPiece> pieces_of(const std::vector<Scored>& chosen, std::span<const Passage> passages) {
+std::vector<AnswerPiece> pieces_of(const std::vector<Scored>& chosen,
+                                   std::span<const Passage> passages) {
     std::vector<AnswerPiece> out;
     for (std::size_t i = 0; i < chosen.size();) {
         const auto text = passages[chosen[i].passage].text;
@@ -200,13 +222,16 @@ std::vector<AnswerPiece> pieces_of(const std::vector<Scored>& chosen, std::span<
         const auto follows = [&](const Scored& a, const Scored& b) {
             if (a.passage != b.passage) return false;
             const auto gap = text.substr(a.span.end, b.span.begin - a.span.end);
-            return gap.size() <= 2 && std::ranges::all_of(gap, [](char c) { return is_space(static_cast<unsigned char>(c)); });
+            return gap.size() <= 2 && std::ranges::all_of(gap, [](char c) {
+                       return is_space(static_cast<unsigned char>(c));
+                   });
         };
         while (j + 1 < chosen.size() && follows(chosen[j], chosen[j + 1])) ++j;
         AnswerPiece piece;
         piece.passage = chosen[i].passage;
         piece.quote = text.substr(chosen[i].span.begin, chosen[j].span.end - chosen[i].span.begin);
-        piece.text = (out.empty() ? "" : " ") + piece.quote + "[" + std::to_string(piece.passage + 1) + "]";
+        piece.text =
+            (out.empty() ? "" : " ") + piece.quote + "[" + std::to_string(piece.passage + 1) + "]";
         out.push_back(std::move(piece));
         i = j + 1;
     }
@@ -226,13 +251,14 @@ std::string_view refusal(bool japanese) noexcept {
                     : "The documents contain nothing that answers this question.";
 }
 
-Relevance judge(const Question& question, std::span<const Passage> passages, std::size_t passages_max) {
+Relevance judge(const Question& question, std::span<const Passage> passages,
+                std::size_t passages_max) {
     passages = passages.first(std::min(passages.size(), passages_max));
     return judge_scored(question, passages, score_passages(question, passages));
 }
 
-LocalAnswer answer_locally(std::string_view text, std::span<const Passage> passages, const CorpusStats& corpus,
-                           const AnswerOptions& options) {
+LocalAnswer answer_locally(std::string_view text, std::span<const Passage> passages,
+                           const CorpusStats& corpus, const AnswerOptions& options) {
     LocalAnswer out;
     const auto question = read_question(text, corpus);
     passages = passages.first(std::min(passages.size(), options.passages_max));

@@ -1,6 +1,7 @@
 #pragma once
-// Answers without a language model: sentences quoted from the passages that a search found, each run of them followed by the mark
-// of its passage, [1] for the first. What the passages do not answer is refused. Pure functions, any thread.
+// Answers without a language model: sentences quoted from the passages that a search found, each
+// run of them followed by the mark of its passage, [1] for the first. What the passages do not
+// answer is refused. Pure functions, any thread.
 
 #include <cstddef>
 #include <span>
@@ -23,9 +24,12 @@ struct Relevance {
     // What it was judged by, each 0…1:
     double passage_coverage = 0;   ///< share of the question's content that the best passage holds
     double sentence_coverage = 0;  ///< … that one sentence with its context holds
-    double missing = 0;            ///< share of the question's weight in its heaviest word that this context lacks
-    double kind_missing = 0;       ///< 1: a time, number, price … was asked for and the context has none
-    [[nodiscard]] bool answerable(double threshold) const noexcept { return confidence >= threshold; }
+    double missing =
+        0;  ///< share of the question's weight in its heaviest word that this context lacks
+    double kind_missing = 0;  ///< 1: a time, number, price … was asked for and the context has none
+    [[nodiscard]] bool answerable(double threshold) const noexcept {
+        return confidence >= threshold;
+    }
 };
 
 struct AnswerOptions {
@@ -35,7 +39,8 @@ struct AnswerOptions {
     double threshold = 0.5;            ///< of confidence, below which the question is refused
 };
 
-/// A quotation with its mark. An answer is the concatenation of its pieces, so they can be streamed one by one.
+/// A quotation with its mark. An answer is the concatenation of its pieces, so they can be streamed
+/// one by one.
 struct AnswerPiece {
     std::string text;         ///< what the reader sees: the quotation and "[n]"
     std::size_t passage = 0;  ///< index of the cited passage
@@ -49,9 +54,12 @@ struct LocalAnswer {
     [[nodiscard]] std::string text() const;
 };
 
-[[nodiscard]] Relevance judge(const Question& question, std::span<const Passage> passages, std::size_t passages_max = 5);
+[[nodiscard]] Relevance judge(const Question& question, std::span<const Passage> passages,
+                              std::size_t passages_max = 5);
 
-[[nodiscard]] LocalAnswer answer_locally(std::string_view question, std::span<const Passage> passages, const CorpusStats& corpus,
+[[nodiscard]] LocalAnswer answer_locally(std::string_view question,
+                                         std::span<const Passage> passages,
+                                         const CorpusStats& corpus,
                                          const AnswerOptions& options = {});
 
 /// "The documents do not answer this." in the question's language.

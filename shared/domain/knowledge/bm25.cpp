@@ -18,7 +18,8 @@ std::size_t bucket(Term term, std::size_t size) noexcept {
 
 }  // namespace
 
-Bm25Index::Postings::Postings(Postings&& other) noexcept : inline_{}, size_(other.size_), capacity_(other.capacity_) {
+Bm25Index::Postings::Postings(Postings&& other) noexcept
+    : inline_{}, size_(other.size_), capacity_(other.capacity_) {
     std::memcpy(inline_, other.inline_, sizeof inline_);
     other.size_ = 0;
     other.capacity_ = 2;
@@ -112,7 +113,8 @@ void Bm25Index::add_document(base::FileId file, std::span<const Chunk> chunks) {
         for (const auto& term : chunk.terms) length += term.count;
         if (length == 0) continue;
         const auto slot = take_slot();
-        slots_[slot] = {document.number, chunk.index, static_cast<std::uint32_t>(std::min<std::uint64_t>(length, UINT32_MAX))};
+        slots_[slot] = {document.number, chunk.index,
+                        static_cast<std::uint32_t>(std::min<std::uint64_t>(length, UINT32_MAX))};
         length_sum_ += slots_[slot].length;
         document.slots.push_back(slot);
         for (const auto& [term, count] : chunk.terms) {
@@ -141,7 +143,8 @@ void Bm25Index::remove_documents(std::span<const base::FileId> files) {
     if (!any) return;
     for (Entry& entry : table_) {
         auto all = entry.postings.all();
-        const auto gone = std::ranges::remove_if(all, [&](Posting p) { return slots_[p >> k_count_bits].length == 0; });
+        const auto gone = std::ranges::remove_if(
+            all, [&](Posting p) { return slots_[p >> k_count_bits].length == 0; });
         entry.postings.resize_down(static_cast<std::uint32_t>(all.size() - gone.size()));
     }
 }
@@ -152,7 +155,8 @@ double Bm25Index::idf(std::size_t with) const noexcept {
     return std::log1p((n - df + 0.5) / (df + 0.5));
 }
 
-void Bm25Index::accumulate(const Entry& entry, double weight, double idf, std::span<const float> norms, std::span<float> scores,
+void Bm25Index::accumulate(const Entry& entry, double weight, double idf,
+                           std::span<const float> norms, std::span<float> scores,
                            std::span<float> coverage) const {
     const auto gain = static_cast<float>(weight * idf * (options_.k1 + 1));
     const auto covered = static_cast<float>(weight * idf);
@@ -164,7 +168,8 @@ void Bm25Index::accumulate(const Entry& entry, double weight, double idf, std::s
     }
 }
 
-std::vector<Retrieved> Bm25Index::top_k(std::span<const QueryTerm> query, std::size_t k, const FileFilter& accept) const {
+std::vector<Retrieved> Bm25Index::top_k(std::span<const QueryTerm> query, std::size_t k,
+                                        const FileFilter& accept) const {
     if (live_ == 0 || k == 0) return {};
     struct Weighted {
         const Entry* entry;
@@ -186,13 +191,16 @@ std::vector<Retrieved> Bm25Index::top_k(std::span<const QueryTerm> query, std::s
     const double average = static_cast<double>(length_sum_) / static_cast<double>(live_);
     std::vector<float> norms(slots_.size()), scores(slots_.size()), coverage(slots_.size());
     for (std::size_t i = 0; i < slots_.size(); ++i) {
-        norms[i] = static_cast<float>(options_.k1 * (1 - options_.b + options_.b * slots_[i].length / average));
+        norms[i] = static_cast<float>(options_.k1 *
+                                      (1 - options_.b + options_.b * slots_[i].length / average));
     }
-    for (const auto& [entry, weight, rarity] : terms) accumulate(*entry, weight, rarity, norms, scores, coverage);
+    for (const auto& [entry, weight, rarity] : terms)
+        accumulate(*entry, weight, rarity, norms, scores, coverage);
     return best(scores, coverage, idf_all, k, accept);
 }
 
-std::vector<Retrieved> Bm25Index::best(std::span<const float> scores, std::span<const float> coverage, double weight_all,
+std::vector<Retrieved> Bm25Index::best(std::span<const float> scores,
+                                       std::span<const float> coverage, double weight_all,
                                        std::size_t k, const FileFilter& accept) const {
     const auto better = [&](std::uint32_t a, std::uint32_t b) {
         if (scores[a] != scores[b]) return scores[a] > scores[b];
@@ -215,9 +223,10 @@ std::vector<Retrieved> Bm25Index::best(std::span<const float> scores, std::span<
     std::vector<Retrieved> out;
     out.reserve(heap.size());
     for (const auto slot : heap) {
-        const double covered = weight_all > 0 ? static_cast<double>(coverage[slot]) / weight_all : 0;
-        out.push_back({files_[slots_[slot].document], slots_[slot].chunk_index, static_cast<double>(scores[slot]),
-                       std::min(covered, 1.0)});
+        const double covered =
+            weight_all > 0 ? static_cast<double>(coverage[slot]) / weight_all : 0;
+        out.push_back({files_[slots_[slot].document], slots_[slot].chunk_index,
+                       static_cast<double>(scores[slot]), std::min(covered, 1.0)});
     }
     return out;
 }
@@ -228,8 +237,10 @@ std::size_t Bm25Index::chunks_with(Term term) const noexcept {
 }
 
 std::size_t Bm25Index::memory() const noexcept {
-    std::size_t bytes = table_.capacity() * sizeof(Entry) + slots_.capacity() * sizeof(Slot) + files_.capacity() * sizeof(base::FileId);
-    for (const Entry& entry : table_) bytes += entry.postings.heap_bytes() + (entry.postings.heap_bytes() > 0 ? 16 : 0);
+    std::size_t bytes = table_.capacity() * sizeof(Entry) + slots_.capacity() * sizeof(Slot) +
+                        files_.capacity() * sizeof(base::FileId);
+    for (const Entry& entry : table_)
+        bytes += entry.postings.heap_bytes() + (entry.postings.heap_bytes() > 0 ? 16 : 0);
     return bytes + documents_.size() * 96 + live_ * sizeof(std::uint32_t);
 }
 

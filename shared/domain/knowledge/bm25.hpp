@@ -1,6 +1,7 @@
 #pragma once
-// An exact BM25 index of one tenant's chunks in memory: built from stored terms, kept up to date document by document.
-// One thread writes; const calls may run on several threads while nobody writes. About 4 bytes per posting.
+// An exact BM25 index of one tenant's chunks in memory: built from stored terms, kept up to date
+// document by document. One thread writes; const calls may run on several threads while nobody
+// writes. About 4 bytes per posting.
 
 #include <cstddef>
 #include <cstdint>
@@ -19,11 +20,13 @@ struct Retrieved {
     base::FileId file;
     std::int32_t chunk_index = 0;
     double score = 0;     ///< BM25, or the fused score; only its order means anything
-    double coverage = 0;  ///< share of the question's idf-weighted terms that the chunk holds, 0…1: comparable across corpora
+    double coverage = 0;  ///< share of the question's idf-weighted terms that the chunk holds, 0…1:
+                          ///< comparable across corpora
 };
 
 struct Bm25Options {
-    double k1 = 0.6, b = 0.5;  ///< best of a grid on jsquad with these query weights (0.9 and 0.4: 0.3 points of nDCG less)
+    double k1 = 0.6, b = 0.5;  ///< best of a grid on jsquad with these query weights (0.9 and 0.4:
+                               ///< 0.3 points of nDCG less)
     std::size_t query_terms_max = 512;  ///< the rarest are kept
 };
 
@@ -39,13 +42,16 @@ class Bm25Index {
 
     /// Adds a document, or replaces it.
     void add_document(base::FileId file, std::span<const Chunk> chunks);
-    /// Removes documents in one pass over the index (tens of milliseconds at 20,000 chunks). Unknown ones are ignored.
+    /// Removes documents in one pass over the index (tens of milliseconds at 20,000 chunks).
+    /// Unknown ones are ignored.
     void remove_documents(std::span<const base::FileId> files);
     void remove_document(base::FileId file) { remove_documents(std::span(&file, 1)); }
 
-    /// The k best chunks that hold at least one of the terms, best first; equal scores by file, then chunk.
-    /// `accept` (may be empty) is asked once per candidate that could be among the best.
-    [[nodiscard]] std::vector<Retrieved> top_k(std::span<const QueryTerm> query, std::size_t k, const FileFilter& accept = {}) const;
+    /// The k best chunks that hold at least one of the terms, best first; equal scores by file,
+    /// then chunk. `accept` (may be empty) is asked once per candidate that could be among the
+    /// best.
+    [[nodiscard]] std::vector<Retrieved> top_k(std::span<const QueryTerm> query, std::size_t k,
+                                               const FileFilter& accept = {}) const;
 
     [[nodiscard]] std::size_t chunk_count() const noexcept { return live_; }
     [[nodiscard]] bool contains(base::FileId file) const { return documents_.contains(file); }
@@ -66,8 +72,12 @@ class Bm25Index {
         void push(Posting posting);
         void resize_down(std::uint32_t size) noexcept { size_ = size; }
         [[nodiscard]] std::span<Posting> all() noexcept { return {data(), size_}; }
-        [[nodiscard]] std::span<const Posting> all() const noexcept { return {const_cast<Postings*>(this)->data(), size_}; }
-        [[nodiscard]] std::size_t heap_bytes() const noexcept { return capacity_ > 2 ? capacity_ * sizeof(Posting) : 0; }
+        [[nodiscard]] std::span<const Posting> all() const noexcept {
+            return {const_cast<Postings*>(this)->data(), size_};
+        }
+        [[nodiscard]] std::size_t heap_bytes() const noexcept {
+            return capacity_ > 2 ? capacity_ * sizeof(Posting) : 0;
+        }
 
      private:
         [[nodiscard]] Posting* data() noexcept { return capacity_ > 2 ? heap_ : inline_; }
@@ -97,9 +107,10 @@ class Bm25Index {
     void grow();
     [[nodiscard]] std::uint32_t take_slot();
     [[nodiscard]] double idf(std::size_t chunks_with_term) const noexcept;
-    void accumulate(const Entry& entry, double weight, double idf, std::span<const float> norms, std::span<float> scores,
-                    std::span<float> coverage) const;
-    [[nodiscard]] std::vector<Retrieved> best(std::span<const float> scores, std::span<const float> coverage, double weight_all,
+    void accumulate(const Entry& entry, double weight, double idf, std::span<const float> norms,
+                    std::span<float> scores, std::span<float> coverage) const;
+    [[nodiscard]] std::vector<Retrieved> best(std::span<const float> scores,
+                                              std::span<const float> coverage, double weight_all,
                                               std::size_t k, const FileFilter& accept) const;
 
     Bm25Options options_;

@@ -19,18 +19,23 @@ struct AnswerRequested {
     int top_k = 5;
     double temperature = 0.7;
     int max_tokens = 500;
-    bool new_conversation = false;  ///< the client named none: the id is ours (not part of the event)
+    bool new_conversation =
+        false;  ///< the client named none: the id is ours (not part of the event)
 };
 [[nodiscard]] std::string to_json(const AnswerRequested& event);
 [[nodiscard]] Result<AnswerRequested> parse_answer_requested(std::string_view json);
 
-/// The contract's request body. `session_id` and `conversation_id` are the same thing; a session id that is no UUID names a
-/// conversation of this user all the same, always the same one. `models`: the names that `model` may have.
-[[nodiscard]] Result<AnswerRequested> decode_question(std::string_view body, const identity::Principal& who,
+/// The contract's request body. `session_id` and `conversation_id` are the same thing; a session id
+/// that is no UUID names a conversation of this user all the same, always the same one. `models`:
+/// the names that `model` may have.
+[[nodiscard]] Result<AnswerRequested> decode_question(std::string_view body,
+                                                      const identity::Principal& who,
                                                       const std::vector<std::string>& models);
 
 /// Effects of an answered question: the conversation and both messages.
-[[nodiscard]] std::vector<postgres::Call> record_exchange(base::TenantId tenant, base::UserId user, base::JobId job,
-                                                          const AnswerRequested& question, std::string_view answer);
+[[nodiscard]] std::vector<postgres::Call> record_exchange(base::TenantId tenant, base::UserId user,
+                                                          base::JobId job,
+                                                          const AnswerRequested& question,
+                                                          std::string_view answer);
 
 }  // namespace millrace::domain::knowledge

@@ -9,8 +9,8 @@
 namespace millrace::domain::knowledge {
 namespace {
 
-constexpr std::size_t k_unit = 10;        // a CJK character
-constexpr std::size_t k_latin_unit = 6;   // any other
+constexpr std::size_t k_unit = 10;       // a CJK character
+constexpr std::size_t k_latin_unit = 6;  // any other
 constexpr std::size_t k_overlap_sentences_max = 2;
 
 /// A sentence, or a part of one that is too long for a chunk.
@@ -21,17 +21,24 @@ struct Piece {
     bool opens_paragraph, heading;
 };
 
-std::size_t units(char32_t c) { return is_cjk(c) || (c >= 0x3000 && c <= 0x303F) || c >= 0xFF00 ? k_unit : k_latin_unit; }
+std::size_t units(char32_t c) {
+    return is_cjk(c) || (c >= 0x3000 && c <= 0x303F) || c >= 0xFF00 ? k_unit : k_latin_unit;
+}
 
-bool is_clause_end(char32_t c) { return c == U'、' || c == U'，' || c == ',' || c == ';' || c == ':' || is_space(c); }
+bool is_clause_end(char32_t c) {
+    return c == U'、' || c == U'，' || c == ',' || c == ';' || c == ':' || is_space(c);
+}
 
-/// Cuts a sentence into parts of at most `max` units, at the last clause end or space where there is one in the later half.
-void cut(std::string_view text, const Sentence& sentence, std::size_t page, std::size_t max, std::vector<Piece>& out) {
+/// Cuts a sentence into parts of at most `max` units, at the last clause end or space where there
+/// is one in the later half.
+void cut(std::string_view text, const Sentence& sentence, std::size_t page, std::size_t max,
+         std::vector<Piece>& out) {
     std::uint32_t begin = sentence.begin, clause = sentence.begin;
     std::size_t size = 0, size_at_clause = 0;
     bool first = true;
     const auto close = [&](std::uint32_t end, std::size_t taken) {
-        out.push_back({page, begin, end, taken, first && sentence.opens_paragraph, first && sentence.heading});
+        out.push_back({page, begin, end, taken, first && sentence.opens_paragraph,
+                       first && sentence.heading});
         first = false;
         begin = end;
         size -= taken;
@@ -56,7 +63,8 @@ void cut(std::string_view text, const Sentence& sentence, std::size_t page, std:
     if (begin < sentence.end) close(sentence.end, size);
 }
 
-/// Hard-wrapped sentences on one line each: a PDF breaks lines where its paper ends, between any two CJK characters.
+/// Hard-wrapped sentences on one line each: a PDF breaks lines where its paper ends, between any
+/// two CJK characters.
 std::string unwrapped(std::string_view text) {
     std::string out;
     std::size_t done = 0;
@@ -79,7 +87,8 @@ std::string unwrapped(std::string_view text) {
 std::vector<Piece> pieces_of(std::span<const std::string> pages, std::size_t max) {
     std::vector<Piece> out;
     for (std::size_t page = 0; page < pages.size(); ++page) {
-        for (const auto& sentence : split_sentences(pages[page])) cut(pages[page], sentence, page, max, out);
+        for (const auto& sentence : split_sentences(pages[page]))
+            cut(pages[page], sentence, page, max, out);
     }
     return out;
 }
@@ -90,7 +99,8 @@ std::string_view trimmed(std::string_view text) {
         if (!is_space(c)) break;
         text.remove_prefix(bytes);
     }
-    while (!text.empty() && is_space(static_cast<unsigned char>(text.back()))) text.remove_suffix(1);
+    while (!text.empty() && is_space(static_cast<unsigned char>(text.back())))
+        text.remove_suffix(1);
     while (text.ends_with("　")) text.remove_suffix(3);
     return text;
 }
@@ -102,7 +112,8 @@ std::string text_of(std::span<const std::string> pages, std::span<const Piece> p
         std::size_t j = i;
         while (j + 1 < pieces.size() && pieces[j + 1].page == pieces[i].page) ++j;
         if (!out.empty()) out += '\n';
-        out += trimmed(std::string_view(pages[pieces[i].page]).substr(pieces[i].begin, pieces[j].end - pieces[i].begin));
+        out += trimmed(std::string_view(pages[pieces[i].page])
+                           .substr(pieces[i].begin, pieces[j].end - pieces[i].begin));
         i = j + 1;
     }
     return out;
@@ -122,10 +133,12 @@ std::size_t end_of_chunk(std::span<const Piece> pieces, std::size_t first, std::
     return at;
 }
 
-std::size_t with_overlap(std::span<const Piece> pieces, std::size_t first, std::size_t end, std::size_t overlap) {
+std::size_t with_overlap(std::span<const Piece> pieces, std::size_t first, std::size_t end,
+                         std::size_t overlap) {
     if (pieces[end].heading) return end;  // a new section
     std::size_t begin = end, size = 0;
-    while (begin > first + 1 && end - begin < k_overlap_sentences_max && size + pieces[begin - 1].size <= overlap) {
+    while (begin > first + 1 && end - begin < k_overlap_sentences_max &&
+           size + pieces[begin - 1].size <= overlap) {
         --begin;
         size += pieces[begin].size;
     }
@@ -142,12 +155,16 @@ std::vector<Chunk> split_chunks(std::span<const Page> pages, const ChunkOptions&
     const auto pieces = pieces_of(texts, (options.hard_max - options.overlap) * k_unit);
     std::size_t all = 0;
     for (const Piece& piece : pieces) all += piece.size;
-    const std::size_t target = (all <= options.hard_max * k_unit ? options.hard_max : options.target) * k_unit;
+    const std::size_t target =
+        (all <= options.hard_max * k_unit ? options.hard_max : options.target) * k_unit;
 
     std::vector<Chunk> out;
-    for (std::size_t first = 0, fresh = 0; fresh < pieces.size() && out.size() < options.chunks_max;) {
+    for (std::size_t first = 0, fresh = 0;
+         fresh < pieces.size() && out.size() < options.chunks_max;) {
         auto end = end_of_chunk(pieces, first, target);
-        if (end <= fresh) end = fresh + 1;  // the overlap left no room below the target: take one piece all the same
+        if (end <= fresh)
+            end = fresh +
+                  1;  // the overlap left no room below the target: take one piece all the same
         const auto members = std::span(pieces).subspan(first, end - first);
         out.push_back({static_cast<std::int32_t>(out.size()), pages[members.front().page].number,
                        pages[members.back().page].number, text_of(texts, members)});

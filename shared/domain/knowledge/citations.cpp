@@ -28,7 +28,9 @@ std::string without_space(std::string_view text) {
     return out;
 }
 
-bool digit(char c) { return c >= '0' && c <= '9'; }
+bool digit(char c) {
+    return c >= '0' && c <= '9';
+}
 
 struct Quotes {
     std::string_view open, close;
@@ -39,7 +41,8 @@ constexpr Quotes k_quotes[] = {{"\"", "\""}, {"“", "”"}, {"「", "」"}, {"�
 std::string_view quotation_in(std::string_view text) {
     std::string_view best;
     for (const auto& marks : k_quotes) {
-        for (std::size_t from = 0; (from = text.find(marks.open, from)) != std::string_view::npos;) {
+        for (std::size_t from = 0;
+             (from = text.find(marks.open, from)) != std::string_view::npos;) {
             from += marks.open.size();
             const auto to = text.find(marks.close, from);
             if (to == std::string_view::npos) break;
@@ -53,15 +56,19 @@ std::string_view quotation_in(std::string_view text) {
 /// Whether `text` may still become `word` when more of it comes.
 bool may_become(std::string_view text, std::string_view word) {
     if (text.size() > word.size()) text = text.substr(0, word.size());
-    return std::ranges::equal(text, word.substr(0, text.size()), {}, [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
+    return std::ranges::equal(text, word.substr(0, text.size()), {}, [](char c) {
+        return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
+    });
 }
 
 bool is_url(std::string_view text) {
-    return (text.size() >= 7 && may_become(text, "http://")) || (text.size() >= 8 && may_become(text, "https://"));
+    return (text.size() >= 7 && may_become(text, "http://")) ||
+           (text.size() >= 8 && may_become(text, "https://"));
 }
 
 bool ends_url(char32_t c) {
-    return is_space(c) || c == U'<' || c == U'>' || c == U'"' || c == U'\'' || c == U')' || c == U']' || c == U'`' || c >= 0x3000;
+    return is_space(c) || c == U'<' || c == U'>' || c == U'"' || c == U'\'' || c == U')' ||
+           c == U']' || c == U'`' || c >= 0x3000;
 }
 
 }  // namespace
@@ -76,7 +83,8 @@ namespace {
 
 enum class Reading { incomplete, other, complete };
 
-/// `[1]`, `[1, 2]`, `[3: "…"]` at the start of `text`; `take(number)`, then the quotation if there is one.
+/// `[1]`, `[1, 2]`, `[3: "…"]` at the start of `text`; `take(number)`, then the quotation if there
+/// is one.
 template <class Mark>
 Reading read_mark(std::string_view text, Mark& mark) {
     std::size_t at = 1;
@@ -105,9 +113,11 @@ Reading read_mark(std::string_view text, Mark& mark) {
     skip_spaces();
     const auto rest = text.substr(at);
     for (const auto& marks : k_quotes) {
-        if (rest.size() < marks.open.size() && marks.open.starts_with(rest)) return Reading::incomplete;
+        if (rest.size() < marks.open.size() && marks.open.starts_with(rest))
+            return Reading::incomplete;
         if (!rest.starts_with(marks.open)) continue;
-        // The quotation may hold brackets and quotation marks itself: it ends where mark and bracket stand together.
+        // The quotation may hold brackets and quotation marks itself: it ends where mark and
+        // bracket stand together.
         const auto end = rest.find(std::string(marks.close) + "]", marks.open.size());
         if (end == std::string_view::npos) return Reading::incomplete;
         mark.quote = std::string(rest.substr(marks.open.size(), end - marks.open.size()));
@@ -121,7 +131,8 @@ Reading read_mark(std::string_view text, Mark& mark) {
 
 bool holds_quote(const Passage& passage, std::string_view quote) {
     const auto wanted = without_space(quote);
-    return base::utf8_length(wanted) >= k_quote_characters_min && without_space(passage.text).find(wanted) != std::string::npos;
+    return base::utf8_length(wanted) >= k_quote_characters_min &&
+           without_space(passage.text).find(wanted) != std::string::npos;
 }
 
 bool supports(const Passage& passage, std::string_view sentence) {
@@ -139,7 +150,9 @@ std::vector<CitationFilter::Out> CitationFilter::push(std::string_view delta) {
     return drain(false);
 }
 
-std::vector<CitationFilter::Out> CitationFilter::finish() { return drain(true); }
+std::vector<CitationFilter::Out> CitationFilter::finish() {
+    return drain(true);
+}
 
 /// Takes from `pending_` what can be judged; with `last`, all of it.
 std::vector<CitationFilter::Out> CitationFilter::drain(bool last) {
@@ -154,9 +167,12 @@ std::vector<CitationFilter::Out> CitationFilter::drain(bool last) {
         const bool image = pending_[0] == '!';
         if (image && pending_.size() == 1 && !last) break;
         bool settled = true;
-        if (image && pending_.size() > 1 && pending_[1] == '[') settled = read_link(true, last);
-        else if (pending_[0] == '[') settled = read_bracket(last);
-        else if (!image && (may_become(pending_, "http://") || may_become(pending_, "https://"))) settled = read_url(last);
+        if (image && pending_.size() > 1 && pending_[1] == '[')
+            settled = read_link(true, last);
+        else if (pending_[0] == '[')
+            settled = read_bracket(last);
+        else if (!image && (may_become(pending_, "http://") || may_become(pending_, "https://")))
+            settled = read_url(last);
         else {
             say(pending_.substr(0, 1));
             consume(1);
@@ -173,7 +189,8 @@ bool CitationFilter::read_bracket(bool last) {
     if (reading == Reading::complete) {
         // `[1](…)` would be a link.
         if (mark.bytes == pending_.size() && !last) return false;
-        if (pending_.size() > mark.bytes && pending_[mark.bytes] == '(') return read_link(false, last);
+        if (pending_.size() > mark.bytes && pending_[mark.bytes] == '(')
+            return read_link(false, last);
         cite(mark);
         consume(mark.bytes);
         return true;
@@ -187,19 +204,24 @@ bool CitationFilter::read_bracket(bool last) {
     return read_link(false, last);
 }
 
-/// `[text](url)` and `![text](url)`. The text of a link goes through, its address only when the passages hold it; images never.
+/// `[text](url)` and `![text](url)`. The text of a link goes through, its address only when the
+/// passages hold it; images never.
 bool CitationFilter::read_link(bool image, bool last) {
     const std::size_t open = image ? 1 : 0;
     const auto undecided = [&] { return !last && pending_.size() < k_url_bytes_max; };
     const auto as_text = [&] {
-        if (image) ++refused_;
-        else say("[");
+        if (image)
+            ++refused_;
+        else
+            say("[");
         consume(open + 1);
         return true;
     };
     const auto close = pending_.find(']', open);
     if (close == std::string::npos || close + 1 == pending_.size()) {
-        return close == std::string::npos && pending_.find('\n') != std::string::npos ? as_text() : undecided() ? false : as_text();
+        return close == std::string::npos && pending_.find('\n') != std::string::npos ? as_text()
+               : undecided()                                                          ? false
+                                                                                      : as_text();
     }
     if (pending_[close + 1] != '(') return as_text();
     const auto end = pending_.find(')', close);
@@ -218,8 +240,10 @@ bool CitationFilter::read_link(bool image, bool last) {
     }
     say(text);
     if (const auto title = url.find(' '); title != std::string::npos) url.resize(title);
-    if (url_allowed(url)) say(" (" + url + ")");
-    else ++refused_;
+    if (url_allowed(url))
+        say(" (" + url + ")");
+    else
+        ++refused_;
     return true;
 }
 
@@ -238,22 +262,29 @@ bool CitationFilter::read_url(bool last) {
     }
     if (at == pending_.size() && !last && at < k_url_bytes_max) return false;
     auto url = std::string_view(pending_).substr(0, at);
-    while (!url.empty() && std::string_view(".,;:!?").find(url.back()) != std::string_view::npos) url.remove_suffix(1);
+    while (!url.empty() && std::string_view(".,;:!?").find(url.back()) != std::string_view::npos)
+        url.remove_suffix(1);
     const auto size = url.size();
-    if (url_allowed(url)) say(std::string(url));
-    else ++refused_;
+    if (url_allowed(url))
+        say(std::string(url));
+    else
+        ++refused_;
     consume(size);
     return true;
 }
 
-/// Only what a passage shows, and nothing that could carry data out: no query, no fragment, no credentials.
+/// Only what a passage shows, and nothing that could carry data out: no query, no fragment, no
+/// credentials.
 bool CitationFilter::url_allowed(std::string_view url) const {
     if (!is_url(url) || url.find_first_of("?#@") != std::string_view::npos) return false;
     return std::ranges::any_of(passages_, [&](const Passage& passage) {
-        for (std::size_t at = 0; (at = passage.text.find(url, at)) != std::string_view::npos; ++at) {
+        for (std::size_t at = 0; (at = passage.text.find(url, at)) != std::string_view::npos;
+             ++at) {
             const auto end = at + url.size();
-            if (end == passage.text.size() || ends_url(code_point_at(passage.text, end).value)) return true;
-            if (std::string_view(".,;:!?").find(passage.text[end]) != std::string_view::npos) return true;
+            if (end == passage.text.size() || ends_url(code_point_at(passage.text, end).value))
+                return true;
+            if (std::string_view(".,;:!?").find(passage.text[end]) != std::string_view::npos)
+                return true;
         }
         return false;
     });
@@ -267,7 +298,8 @@ void CitationFilter::cite(const Mark& mark) {
         if (number >= 1 && number <= passages_.size()) {
             const auto& passage = passages_[number - 1];
             verified = holds_quote(passage, quote);
-            if (!verified && !mark.quote && (holds_quote(passage, sentence) || supports(passage, sentence))) {
+            if (!verified && !mark.quote &&
+                (holds_quote(passage, sentence) || supports(passage, sentence))) {
                 verified = true;
                 quote = sentence;
             }
@@ -285,7 +317,9 @@ void CitationFilter::cite(const Mark& mark) {
 /// The sentence that was said last.
 std::string CitationFilter::claim() const {
     const auto sentences = split_sentences(said_);
-    return sentences.empty() ? std::string() : said_.substr(sentences.back().begin, sentences.back().end - sentences.back().begin);
+    return sentences.empty() ? std::string()
+                             : said_.substr(sentences.back().begin,
+                                            sentences.back().end - sentences.back().begin);
 }
 
 void CitationFilter::say(std::string_view text) {

@@ -1,7 +1,8 @@
 #pragma once
-// What a language model says, checked as it streams: a citation goes through only if the bytes that it quotes stand in the passage
-// that it names, and no link or image goes through that the passages do not hold [engineering S14, S15]. Text is held back until
-// it has been checked and is never rewritten afterwards. Pure, any thread.
+// What a language model says, checked as it streams: a citation goes through only if the bytes that
+// it quotes stand in the passage that it names, and no link or image goes through that the passages
+// do not hold [engineering S14, S15]. Text is held back until it has been checked and is never
+// rewritten afterwards. Pure, any thread.
 
 #include <span>
 #include <string>
@@ -18,13 +19,15 @@ struct Citation {
     std::string quote;        ///< what was found there
 };
 
-/// Whether the passage holds the quotation: the same text once widths, case and white space are folded, at least three characters.
+/// Whether the passage holds the quotation: the same text once widths, case and white space are
+/// folded, at least three characters.
 [[nodiscard]] bool holds_quote(const Passage& passage, std::string_view quote);
 /// Whether the passage supports a sentence: at least 0.9 of its terms stand there.
 [[nodiscard]] bool supports(const Passage& passage, std::string_view sentence);
 
-/// Understands `[2: "quoted text"]`, and plain `[2]` or `[1, 2]`, which cite the text between quotation marks in the sentence before
-/// them, or else that whole sentence. Verified marks come out as `[2]`; the others do not come out at all.
+/// Understands `[2: "quoted text"]`, and plain `[2]` or `[1, 2]`, which cite the text between
+/// quotation marks in the sentence before them, or else that whole sentence. Verified marks come
+/// out as `[2]`; the others do not come out at all.
 class CitationFilter {
  public:
     /// `passages` outlive the filter.
@@ -39,7 +42,9 @@ class CitationFilter {
     /// What was held back at the end of the model's answer.
     [[nodiscard]] std::vector<Out> finish();
 
-    [[nodiscard]] std::size_t refused() const noexcept { return refused_; }  ///< marks, links and images that did not go through
+    [[nodiscard]] std::size_t refused() const noexcept {
+        return refused_;
+    }  ///< marks, links and images that did not go through
 
  private:
     struct Mark;

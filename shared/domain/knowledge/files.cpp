@@ -15,7 +15,8 @@ const Statement k_insert{"files_insert", R"sql(
 INSERT INTO files (id, tenant_id, uploaded_by, file_name, file_type, title, description, tags, file_size, object_key, sha256, job_id)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT (id) DO NOTHING RETURNING id)sql"};
 
-// While the embedding job speaks for the file, the job's state is the file's: pending until somebody works on it.
+// While the embedding job speaks for the file, the job's state is the file's: pending until
+// somebody works on it.
 const Statement k_list{"files_list", R"sql(
 SELECT * FROM (
     SELECT f.id, f.file_name, f.file_type, f.title,
@@ -30,7 +31,8 @@ SELECT * FROM (
 ) shown
  WHERE $3::text IS NULL OR status = $3
  ORDER BY created_at DESC, id DESC OFFSET $5 LIMIT $7)sql"};
-const Statement k_remove{"files_remove", "DELETE FROM files WHERE id = $1 AND tenant_id = $2 RETURNING object_key"};
+const Statement k_remove{"files_remove",
+                         "DELETE FROM files WHERE id = $1 AND tenant_id = $2 RETURNING object_key"};
 const Statement k_bump{"index_bump", R"sql(
 INSERT INTO index_versions (tenant_id, version) VALUES ($1, 1)
 ON CONFLICT (tenant_id) DO UPDATE SET version = index_versions.version + 1)sql"};
@@ -44,8 +46,11 @@ SELECT $1, $2, $3, c.chunk_index, c.page_first, c.page_last, c.text, c.terms, c.
 ON CONFLICT DO NOTHING)sql"};
 const Statement k_publish{"files_publish", R"sql(
 UPDATE files SET generation = $2, chunk_count = $3, status = 'completed', reason = NULL, updated_at = now() WHERE id = $1)sql"};
-const Statement k_prune{"chunks_prune", "DELETE FROM chunks WHERE file_id = $1 AND generation <> $2"};
-const Statement k_fail{"files_fail", "UPDATE files SET status = 'failed', reason = $2, updated_at = now() WHERE id = $1"};
+const Statement k_prune{"chunks_prune",
+                        "DELETE FROM chunks WHERE file_id = $1 AND generation <> $2"};
+const Statement k_fail{
+    "files_fail",
+    "UPDATE files SET status = 'failed', reason = $2, updated_at = now() WHERE id = $1"};
 
 File file_of(const postgres::Row& row) {
     return {.id = row.get<FileId>(0),
@@ -71,14 +76,19 @@ std::optional<std::string> vector_text(const std::vector<float>& values) {
 
 }  // namespace
 
-postgres::Call set_tenant(TenantId tenant) { return postgres::call(k_set_tenant, tenant.str()); }
+postgres::Call set_tenant(TenantId tenant) {
+    return postgres::call(k_set_tenant, tenant.str());
+}
 
 std::string to_json(const DocumentUploaded& event) {
     return json::dump(json::Object{{"file_id", event.file.str()},
                                    {"file_name", event.file_name},
                                    {"file_type", event.file_type},
                                    {"title", event.title},
-                                   {"object", {{"key", event.object.key}, {"size", event.object.size}, {"sha256", event.object.sha256}}}});
+                                   {"object",
+                                    {{"key", event.object.key},
+                                     {"size", event.object.size},
+                                     {"sha256", event.object.sha256}}}});
 }
 
 Result<DocumentUploaded> parse_document_uploaded(std::string_view text) {
@@ -90,20 +100,24 @@ Result<DocumentUploaded> parse_document_uploaded(std::string_view text) {
                          .title = in.string("title", {0, 1000}),
                          .object = {}};
     auto object = in.object("object");
-    out.object = {.key = object.string("key", {1, 500}),
-                  .size = static_cast<std::uint64_t>(object.integer("size", 0, std::int64_t{1} << 40)),
-                  .sha256 = object.string("sha256", {64, 64})};
+    out.object = {
+        .key = object.string("key", {1, 500}),
+        .size = static_cast<std::uint64_t>(object.integer("size", 0, std::int64_t{1} << 40)),
+        .sha256 = object.string("sha256", {64, 64})};
     if (auto error = in.error()) return std::unexpected(std::move(*error));
     return out;
 }
 
-Task<Result<bool>> Files::create(identity::Principal owner, NewFile file, jobs::NewJob job, base::Uuid outbox, Deadline deadline) {
+Task<Result<bool>> Files::create(identity::Principal owner, NewFile file, jobs::NewJob job,
+                                 base::Uuid outbox, Deadline deadline) {
     std::vector<postgres::Call> calls;
     calls.push_back(set_tenant(owner.tenant));
-    calls.push_back(postgres::call(k_insert, file.id, owner.tenant, owner.user, file.file_name, file.file_type, file.title,
-                                   file.description, file.tags, static_cast<std::int64_t>(file.object.size), file.object.key,
+    calls.push_back(postgres::call(k_insert, file.id, owner.tenant, owner.user, file.file_name,
+                                   file.file_type, file.title, file.description, file.tags,
+                                   static_cast<std::int64_t>(file.object.size), file.object.key,
                                    file.object.sha256, job.id));
-    for (auto& call : jobs::insert_jobs(std::span(&job, 1), outbox)) calls.push_back(std::move(call));
+    for (auto& call : jobs::insert_jobs(std::span(&job, 1), outbox))
+        calls.push_back(std::move(call));
     CO_TRY(const auto results, co_await app_.transaction(std::move(calls), deadline));
     co_return !results[1].empty();
 }
@@ -111,24 +125,28 @@ Task<Result<bool>> Files::create(identity::Principal owner, NewFile file, jobs::
 Task<Result<std::vector<File>>> Files::list(TenantId tenant, FileFilter filter, Deadline deadline) {
     std::vector<postgres::Call> calls;
     calls.push_back(set_tenant(tenant));
-    calls.push_back(postgres::call(k_list, tenant, filter.file_type, filter.status, filter.search, filter.skip, std::nullopt, filter.limit));
+    calls.push_back(postgres::call(k_list, tenant, filter.file_type, filter.status, filter.search,
+                                   filter.skip, std::nullopt, filter.limit));
     CO_TRY(const auto results, co_await app_.transaction(std::move(calls), deadline));
     std::vector<File> files;
     for (std::size_t r = 0; r < results[1].size(); ++r) files.push_back(file_of(results[1][r]));
     co_return files;
 }
 
-Task<Result<std::optional<File>>> Files::find_by_job(TenantId tenant, base::JobId job, Deadline deadline) {
+Task<Result<std::optional<File>>> Files::find_by_job(TenantId tenant, base::JobId job,
+                                                     Deadline deadline) {
     std::vector<postgres::Call> calls;
     calls.push_back(set_tenant(tenant));
     const std::optional<std::string> any;
-    calls.push_back(postgres::call(k_list, tenant, any, any, any, std::int64_t{0}, job, std::int64_t{1}));
+    calls.push_back(
+        postgres::call(k_list, tenant, any, any, any, std::int64_t{0}, job, std::int64_t{1}));
     CO_TRY(const auto results, co_await app_.transaction(std::move(calls), deadline));
     if (results[1].empty()) co_return std::optional<File>();
     co_return std::optional<File>(file_of(results[1][0]));
 }
 
-Task<Result<std::optional<std::string>>> Files::remove(TenantId tenant, FileId id, Deadline deadline) {
+Task<Result<std::optional<std::string>>> Files::remove(TenantId tenant, FileId id,
+                                                       Deadline deadline) {
     std::vector<postgres::Call> calls;
     calls.push_back(set_tenant(tenant));
     calls.push_back(postgres::call(k_remove, id, tenant));
@@ -143,8 +161,8 @@ Task<Result<std::int64_t>> Files::next_generation(Deadline deadline) {
     co_return rows[0].get<std::int64_t>(0);
 }
 
-Task<Result<void>> Files::stage(TenantId tenant, FileId file, std::int64_t generation, std::vector<StagedChunk> chunks,
-                                Deadline deadline) {
+Task<Result<void>> Files::stage(TenantId tenant, FileId file, std::int64_t generation,
+                                std::vector<StagedChunk> chunks, Deadline deadline) {
     std::vector<std::int32_t> indexes, firsts, lasts;
     std::vector<std::string> texts;
     std::vector<postgres::Bytes> terms;
@@ -159,14 +177,17 @@ Task<Result<void>> Files::stage(TenantId tenant, FileId file, std::int64_t gener
     }
     std::vector<postgres::Call> calls;
     calls.push_back(set_tenant(tenant));
-    calls.push_back(postgres::call(k_stage, tenant, file, generation, indexes, firsts, lasts, texts, terms, embeddings));
+    calls.push_back(postgres::call(k_stage, tenant, file, generation, indexes, firsts, lasts, texts,
+                                   terms, embeddings));
     const auto done = co_await app_.transaction(std::move(calls), deadline);
-    if (!done && postgres::is_sqlstate(done.error(), "23503")) co_return fail(ErrorCode::not_found, "the document was deleted");
+    if (!done && postgres::is_sqlstate(done.error(), "23503"))
+        co_return fail(ErrorCode::not_found, "the document was deleted");
     if (!done) co_return std::unexpected(done.error());
     co_return Result<void>{};
 }
 
-std::vector<postgres::Call> publish_generation(TenantId tenant, FileId file, std::int64_t generation, std::int32_t chunks) {
+std::vector<postgres::Call> publish_generation(TenantId tenant, FileId file,
+                                               std::int64_t generation, std::int32_t chunks) {
     std::vector<postgres::Call> calls;
     calls.push_back(postgres::call(k_publish, file, generation, chunks));
     calls.push_back(postgres::call(k_prune, file, generation));

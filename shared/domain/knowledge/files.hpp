@@ -1,6 +1,6 @@
 #pragma once
-// Documents of a tenant: their rows, and the visible generation of their chunks. All calls run as millrace_app with the
-// tenant set; edge and workers share them.
+// Documents of a tenant: their rows, and the visible generation of their chunks. All calls run as
+// millrace_app with the tenant set; edge and workers share them.
 
 #include <optional>
 #include <span>
@@ -64,23 +64,30 @@ class Files {
  public:
     explicit Files(postgres::Database& app) : app_(app) {}
 
-    /// File row, job and announcement in one transaction. False when this job's file was written before (a repeated request).
-    Task<Result<bool>> create(identity::Principal owner, NewFile file, jobs::NewJob job, base::Uuid outbox, Deadline deadline);
+    /// File row, job and announcement in one transaction. False when this job's file was written
+    /// before (a repeated request).
+    Task<Result<bool>> create(identity::Principal owner, NewFile file, jobs::NewJob job,
+                              base::Uuid outbox, Deadline deadline);
     Task<Result<std::vector<File>>> list(TenantId tenant, FileFilter filter, Deadline deadline);
-    Task<Result<std::optional<File>>> find_by_job(TenantId tenant, base::JobId job, Deadline deadline);
+    Task<Result<std::optional<File>>> find_by_job(TenantId tenant, base::JobId job,
+                                                  Deadline deadline);
     /// The object to remove; nullopt when there is no such file.
     Task<Result<std::optional<std::string>>> remove(TenantId tenant, FileId id, Deadline deadline);
 
     Task<Result<std::int64_t>> next_generation(Deadline deadline);
     /// Writes chunks where nobody sees them. `not_found` when the file has been deleted meanwhile.
-    Task<Result<void>> stage(TenantId tenant, FileId file, std::int64_t generation, std::vector<StagedChunk> chunks, Deadline deadline);
+    Task<Result<void>> stage(TenantId tenant, FileId file, std::int64_t generation,
+                             std::vector<StagedChunk> chunks, Deadline deadline);
 
  private:
     postgres::Database& app_;
 };
 
-/// Effects of a finished embedding job: the generation becomes visible, the others go, the tenant's searches are told.
-[[nodiscard]] std::vector<postgres::Call> publish_generation(TenantId tenant, FileId file, std::int64_t generation, std::int32_t chunks);
+/// Effects of a finished embedding job: the generation becomes visible, the others go, the tenant's
+/// searches are told.
+[[nodiscard]] std::vector<postgres::Call> publish_generation(TenantId tenant, FileId file,
+                                                             std::int64_t generation,
+                                                             std::int32_t chunks);
 /// Effects of an embedding job whose document can never be read.
 [[nodiscard]] std::vector<postgres::Call> mark_failed(FileId file, std::string_view reason);
 

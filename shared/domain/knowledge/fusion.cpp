@@ -16,7 +16,8 @@ std::vector<Retrieved> fuse(std::span<const RankedList> lists, std::size_t limit
     for (const auto& [ranked, weight] : lists) {
         for (std::size_t rank = 0; rank < ranked.size(); ++rank) {
             const Retrieved& one = ranked[rank];
-            const auto [place, added] = places.try_emplace({one.file, one.chunk_index}, fused.size());
+            const auto [place, added] =
+                places.try_emplace({one.file, one.chunk_index}, fused.size());
             if (added) fused.push_back({{one.file, one.chunk_index, 0, 0}, fused.size()});
             Retrieved& sum = fused[place->second].chunk;
             sum.score += weight / (k + static_cast<double>(rank + 1));

@@ -1,6 +1,7 @@
 #pragma once
 // Weighted reciprocal rank fusion: ranks are comparable between retrievers, scores are not.
-// Cormack, Clarke, Büttcher: Reciprocal Rank Fusion outperforms Condorcet and individual Rank Learning Methods, SIGIR 2009.
+// Cormack, Clarke, Büttcher: Reciprocal Rank Fusion outperforms Condorcet and individual Rank
+// Learning Methods, SIGIR 2009.
 
 #include <cstddef>
 #include <span>
@@ -15,8 +16,9 @@ struct RankedList {
     double weight = 1;
 };
 
-/// The `limit` best of all lists; score = Σ weight / (k + rank), coverage = the highest that a list gave the chunk.
-/// Equal scores keep the order of first appearance.
-[[nodiscard]] std::vector<Retrieved> fuse(std::span<const RankedList> lists, std::size_t limit, double k = 60);
+/// The `limit` best of all lists; score = Σ weight / (k + rank), coverage = the highest that a list
+/// gave the chunk. Equal scores keep the order of first appearance.
+[[nodiscard]] std::vector<Retrieved> fuse(std::span<const RankedList> lists, std::size_t limit,
+                                          double k = 60);
 
 }  // namespace millrace::domain::knowledge

@@ -13,36 +13,56 @@ namespace {
 
 // Words separated by spaces.
 constexpr std::string_view k_stop_words =
-    "a an the of in on at to for from by with and or nor but is are was were be been being do does did done doing can could will "
-    "would shall should may might must have has had having i you he she it we they me him her us them my your his its our their "
-    "mine yours this that these those there here what which who whom whose when where why how if as than then so not no any some "
-    "all both each every either neither such same other another one about into onto over under per via please tell give let know "
-    "am up out off only just also too very more most less least much many long often far soon early late after before during "
-    "between until till while again ever never yet still even don't doesn't isn't aren't won't can't i'm i'd i've you're it's "
-    "what's who's where's when's how's there's that's let's anyone anybody someone something anything everything";
+    "a an the of in on at to for from by with and or nor but is are was were be been being do does "
+    "did done doing can could will "
+    "would shall should may might must have has had having i you he she it we they me him her us "
+    "them my your his its our their "
+    "mine yours this that these those there here what which who whom whose when where why how if "
+    "as than then so not no any some "
+    "all both each every either neither such same other another one about into onto over under per "
+    "via please tell give let know "
+    "am up out off only just also too very more most less least much many long often far soon "
+    "early late after before during "
+    "between until till while again ever never yet still even don't doesn't isn't aren't won't "
+    "can't i'm i'd i've you're it's "
+    "what's who's where's when's how's there's that's let's anyone anybody someone something "
+    "anything everything";
 
 constexpr std::string_view k_weak_words =
-    "get got gets getting take takes taken make made want need needs use used using go going come comes put keep mean means "
-    "happen happens possible allowed able want like work works name called kind type way ways thing things people person "
+    "get got gets getting take takes taken make made want need needs use used using go going come "
+    "comes put keep mean means "
+    "happen happens possible allowed able want like work works name called kind type way ways "
+    "thing things people person "
     "number amount time times day days year years offer offers available find found information "
     "show see ask need look new different first last next own must "
-    "場合 方法 必要 可能 名前 名称 種類 意味 内容 結果 関係 理由 目的 現在 最初 最後 場所 時間 時期 時 人 人物 物 者 事 所 国 "
-    "言葉 言 見 使 行 出 入 受 持 知 教 思 来 取 場 方 後 前 中 上 下 内 外 間 的 際 点 例 等 用 呼 他 主 当 各 約 以上 以下 "
+    "場合 方法 必要 可能 名前 名称 種類 意味 内容 結果 関係 理由 目的 現在 最初 最後 場所 時間 "
+    "時期 時 人 人物 物 者 事 所 国 "
+    "言葉 言 見 使 行 出 入 受 持 知 教 思 来 取 場 方 後 前 中 上 下 内 外 間 的 際 点 例 等 用 "
+    "呼 他 主 当 各 約 以上 以下 "
     "対応 利用 使用 確認 質問 情報 具体 一番 一般 どの もの こと よう ため とき ところ";
 
 // Japanese grammar and question phrases, cut out of a question before its content is read.
 constexpr std::string_view k_function_phrases =
-    "ですか ますか でしょうか ましょうか ありますか いますか できますか ください 下さい 教えて おしえて 知りたい 何ですか なんですか "
-    "とは 何か なにか なんという 何という なんと 何と なんの 何の なに 何 誰 だれ どこ どちら どの どれ どう どんな どのような "
-    "どのように どのくらい どれくらい どれぐらい どのぐらい いつ いくら いくつ なぜ どうして について に関する に関して において における "
-    "によって による により にとって として からの までの から まで より など ので のに ため という といった といい といいます "
-    "である であった でした です ます ました ません ない なかった だった でき できる できます している していた して した する "
-    "される された されて され します しました しますか しよう すれば したら すると せる なります なる なった なりました ある あった "
-    "あり ありました いる いた います いました おり もらえますか もらえる もらえます くれますか くれる よいですか いいですか よい いい "
-    "れば たら なら には では とも でも にも への との のは のが のを のか ほど だけ しか さえ くらい ぐらい ごろ かかりますか かかる "
+    "ですか ますか でしょうか ましょうか ありますか いますか できますか ください 下さい 教えて "
+    "おしえて 知りたい 何ですか なんですか "
+    "とは 何か なにか なんという 何という なんと 何と なんの 何の なに 何 誰 だれ どこ どちら どの "
+    "どれ どう どんな どのような "
+    "どのように どのくらい どれくらい どれぐらい どのぐらい いつ いくら いくつ なぜ どうして "
+    "について に関する に関して において における "
+    "によって による により にとって として からの までの から まで より など ので のに ため "
+    "という といった といい といいます "
+    "である であった でした です ます ました ません ない なかった だった でき できる できます "
+    "している していた して した する "
+    "される された されて され します しました しますか しよう すれば したら すると せる なります "
+    "なる なった なりました ある あった "
+    "あり ありました いる いた います いました おり もらえますか もらえる もらえます くれますか "
+    "くれる よいですか いいですか よい いい "
+    "れば たら なら には では とも でも にも への との のは のが のを のか ほど だけ しか さえ "
+    "くらい ぐらい ごろ かかりますか かかる "
     "必要がありますか と の は が を に へ で や も か ね よ な だ て た し お ご";
 
-// Each group on a line of its own: any word may stand for any other. English words are stemmed when read.
+// Each group on a line of its own: any word may stand for any other. English words are stemmed when
+// read.
 constexpr std::string_view k_synonyms = R"(
 有休 有給 有給休暇 年休 年次有給休暇
 休み 休暇 休業 休日 休診
@@ -179,9 +199,11 @@ struct Lexicon {
             const auto end = rest.find('\n');
             auto& group = groups.emplace_back();
             for (const auto word : words_of(rest.substr(0, end))) {
-                group.push_back(static_cast<unsigned char>(word[0]) < 0x80 ? stem(word) : std::string(word));
+                group.push_back(static_cast<unsigned char>(word[0]) < 0x80 ? stem(word)
+                                                                           : std::string(word));
                 groups_of[group.back()].push_back(groups.size() - 1);
-                if (static_cast<unsigned char>(word[0]) >= 0x80) synonym_bytes_max = std::max(synonym_bytes_max, word.size());
+                if (static_cast<unsigned char>(word[0]) >= 0x80)
+                    synonym_bytes_max = std::max(synonym_bytes_max, word.size());
             }
             rest.remove_prefix(end + 1);
         }
@@ -194,10 +216,14 @@ const Lexicon& lexicon() {
 }
 
 bool contains_any(std::string_view text, std::string_view words) {
-    return std::ranges::any_of(words_of(words), [&](std::string_view word) { return text.find(word) != std::string_view::npos; });
+    return std::ranges::any_of(words_of(words), [&](std::string_view word) {
+        return text.find(word) != std::string_view::npos;
+    });
 }
 
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
+bool is_digit(char c) {
+    return c >= '0' && c <= '9';
+}
 
 constexpr std::string_view k_numerals = "一二三四五六七八九十百千万数半";
 
@@ -217,12 +243,17 @@ bool number_with(std::string_view text, std::string_view units, std::string_view
             number = true;
         } else if (number && c != ',' && c != '.' && c != ' ') {
             const auto rest = text.substr(at);
-            if (std::ranges::any_of(words_of(units), [&](auto unit) { return rest.starts_with(unit); })) return true;
+            if (std::ranges::any_of(words_of(units),
+                                    [&](auto unit) { return rest.starts_with(unit); }))
+                return true;
             number = false;
         }
         at += bytes;
-        if (std::ranges::any_of(words_of(signs), [&](auto sign) { return text.substr(0, at).ends_with(sign); }) && at < text.size() &&
-            (is_digit(text[at]) || (text[at] == ' ' && at + 1 < text.size() && is_digit(text[at + 1])))) {
+        if (std::ranges::any_of(words_of(signs),
+                                [&](auto sign) { return text.substr(0, at).ends_with(sign); }) &&
+            at < text.size() &&
+            (is_digit(text[at]) ||
+             (text[at] == ' ' && at + 1 < text.size() && is_digit(text[at + 1])))) {
             return true;
         }
     }
@@ -231,7 +262,10 @@ bool number_with(std::string_view text, std::string_view units, std::string_view
 
 bool has_word(std::string_view text, std::string_view words) {
     std::string padded = " ";
-    for (const char c : text) padded += (c >= 'a' && c <= 'z') || static_cast<unsigned char>(c) >= 0x80 || is_digit(c) ? c : ' ';
+    for (const char c : text)
+        padded += (c >= 'a' && c <= 'z') || static_cast<unsigned char>(c) >= 0x80 || is_digit(c)
+                      ? c
+                      : ' ';
     padded += ' ';
     return std::ranges::any_of(words_of(words), [&](std::string_view word) {
         return padded.find(" " + std::string(word) + " ") != std::string::npos;
@@ -253,8 +287,12 @@ bool has_phone_number(std::string_view text) {
 
 }  // namespace
 
-bool is_stop_word(std::string_view word) { return lexicon().stop.contains(word); }
-bool is_weak_word(std::string_view word) { return lexicon().weak.contains(word); }
+bool is_stop_word(std::string_view word) {
+    return lexicon().stop.contains(word);
+}
+bool is_weak_word(std::string_view word) {
+    return lexicon().weak.contains(word);
+}
 
 std::size_t function_phrase(std::string_view text) {
     const auto& lex = lexicon();
@@ -267,8 +305,10 @@ std::size_t function_phrase(std::string_view text) {
 std::size_t synonym_prefix(std::string_view text) {
     const auto& lex = lexicon();
     if (text.empty() || static_cast<unsigned char>(text[0]) < 0x80) return 0;
-    for (std::size_t size = std::min(text.size(), lex.synonym_bytes_max); size >= 6; --size) {  // two characters at least
-        if (lex.groups_of.contains(text.substr(0, size))) return function_phrase(text) > size ? 0 : size;
+    for (std::size_t size = std::min(text.size(), lex.synonym_bytes_max); size >= 6;
+         --size) {  // two characters at least
+        if (lex.groups_of.contains(text.substr(0, size)))
+            return function_phrase(text) > size ? 0 : size;
     }
     return 0;
 }
@@ -289,19 +329,27 @@ std::vector<std::string> synonyms(std::string_view word) {
 Asked asked_for(std::string_view question) {
     if (contains_any(question, "電話番号 phone telephone fax ファックス")) return Asked::phone;
     if (contains_any(question, "メールアドレス email e-mail")) return Asked::mail;
-    if (contains_any(question, "いくら 何円 値段 料金 価格 金額 費用は 代金") || question.find("how much does") != std::string_view::npos ||
-        question.find("how much do ") != std::string_view::npos || has_word(question, "price fee cost costs salary")) {
+    if (contains_any(question, "いくら 何円 値段 料金 価格 金額 費用は 代金") ||
+        question.find("how much does") != std::string_view::npos ||
+        question.find("how much do ") != std::string_view::npos ||
+        has_word(question, "price fee cost costs salary")) {
         return Asked::money;
     }
-    if (contains_any(question, "いつ 何時 何日 何月 何曜 何世紀 何年 何分 何週") || has_word(question, "when") ||
-        question.find("what time") != std::string_view::npos || question.find("which day") != std::string_view::npos) {
+    if (contains_any(question, "いつ 何時 何日 何月 何曜 何世紀 何年 何分 何週") ||
+        has_word(question, "when") || question.find("what time") != std::string_view::npos ||
+        question.find("which day") != std::string_view::npos) {
         return Asked::time;
     }
-    if (contains_any(question, "何人 何回 何個 何台 何枚 何本 何歳 何メ 何キロ 何グラム 何センチ 何度 何パー 何% 何割 何倍 何位 何番 何か月 何ヶ月 何畳 "
-                               "何ワット 何リットル 何ギガ 何メガ 何文字 いくつ どのくらい どれくらい") ||
-        question.find("how many") != std::string_view::npos || question.find("how old") != std::string_view::npos ||
-        question.find("how long") != std::string_view::npos || question.find("how tall") != std::string_view::npos ||
-        question.find("how much") != std::string_view::npos || question.find("how often") != std::string_view::npos ||
+    if (contains_any(question,
+                     "何人 何回 何個 何台 何枚 何本 何歳 何メ 何キロ 何グラム 何センチ 何度 何パー "
+                     "何% 何割 何倍 何位 何番 何か月 何ヶ月 何畳 "
+                     "何ワット 何リットル 何ギガ 何メガ 何文字 いくつ どのくらい どれくらい") ||
+        question.find("how many") != std::string_view::npos ||
+        question.find("how old") != std::string_view::npos ||
+        question.find("how long") != std::string_view::npos ||
+        question.find("how tall") != std::string_view::npos ||
+        question.find("how much") != std::string_view::npos ||
+        question.find("how often") != std::string_view::npos ||
         has_word(question, "percentage percent")) {
         return Asked::number;
     }
@@ -310,7 +358,8 @@ Asked asked_for(std::string_view question) {
 
 bool holds(Asked what, std::string_view text) {
     constexpr std::string_view k_number_words =
-        "one two three four five six seven eight nine ten eleven twelve twenty thirty hundred thousand million once twice daily weekly "
+        "one two three four five six seven eight nine ten eleven twelve twenty thirty hundred "
+        "thousand million once twice daily weekly "
         "monthly yearly every first second third half";
     switch (what) {
         case Asked::anything:
@@ -320,18 +369,32 @@ bool holds(Asked what, std::string_view text) {
         case Asked::mail:
             return text.find('@') != std::string_view::npos;
         case Asked::money:
-            return number_with(text, "円 ドル ユーロ 元 ウォン ポンド % パーセント 割 dollar euro cent pound percent usd eur jpy", "$ ¥ € £ usd eur") ||
+            return number_with(text,
+                               "円 ドル ユーロ 元 ウォン ポンド % パーセント 割 dollar euro cent "
+                               "pound percent usd eur jpy",
+                               "$ ¥ € £ usd eur") ||
                    contains_any(text, "無料 無償") || has_word(text, "free");
         case Asked::time:
-            return number_with(text, "年 月 日 時 分 週 世紀 か月 ヶ月 歳 代 期 a.m p.m am pm :", "") || contains_any(text, "曜 毎日 毎週 毎月 翌 当日 前日 春 夏 秋 冬 時代 世紀 朝 昼 夜 後 前 時期") ||
-                   has_word(text, "monday tuesday wednesday thursday friday saturday sunday mondays tuesdays wednesdays thursdays "
-                                  "fridays saturdays sundays january february march april may june july august september october "
-                                  "november december morning afternoon evening noon midnight when during after before day days "
-                                  "daily weekly monthly always") ||
+            return number_with(text,
+                               "年 月 日 時 分 週 世紀 か月 ヶ月 歳 代 期 a.m p.m am pm :", "") ||
+                   contains_any(text,
+                                "曜 毎日 毎週 毎月 翌 当日 前日 春 夏 秋 冬 時代 世紀 朝 昼 夜 後 "
+                                "前 時期") ||
+                   has_word(text,
+                            "monday tuesday wednesday thursday friday saturday sunday mondays "
+                            "tuesdays wednesdays thursdays "
+                            "fridays saturdays sundays january february march april may june july "
+                            "august september october "
+                            "november december morning afternoon evening noon midnight when during "
+                            "after before day days "
+                            "daily weekly monthly always") ||
                    std::ranges::any_of(text, is_digit);
         case Asked::number:
             return std::ranges::any_of(text, is_digit) || has_word(text, k_number_words) ||
-                   number_with(text, "つ 人 回 個 台 枚 本 歳 度 割 倍 位 番 年 月 日 時 分 週 種 か ヶ 名 件 カ ヵ 半 以 程 以上 の 、 。 ） )", "") ||
+                   number_with(text,
+                               "つ 人 回 個 台 枚 本 歳 度 割 倍 位 番 年 月 日 時 分 週 種 か ヶ "
+                               "名 件 カ ヵ 半 以 程 以上 の 、 。 ） )",
+                               "") ||
                    contains_any(text, "毎日 毎週 毎月 毎年");
     }
     return true;

@@ -7,7 +7,8 @@
 namespace millrace::domain::knowledge {
 namespace {
 
-constexpr std::size_t k_segment_bytes_max = 256;  // a base character with its marks; longer chains are cut
+constexpr std::size_t k_segment_bytes_max =
+    256;  // a base character with its marks; longer chains are cut
 
 bool is_removed(char32_t c) noexcept {
     if (c < 0x20) return c != '\n';
@@ -24,26 +25,29 @@ bool is_removed(char32_t c) noexcept {
         default:
             break;
     }
-    return (c >= 0x115F && c <= 0x1160) || (c >= 0x17B4 && c <= 0x17B5) || (c >= 0x200B && c <= 0x200F) ||
-           (c >= 0x202A && c <= 0x202E) || (c >= 0x2060 && c <= 0x206F) || (c >= 0xFE00 && c <= 0xFE0F) ||
+    return (c >= 0x115F && c <= 0x1160) || (c >= 0x17B4 && c <= 0x17B5) ||
+           (c >= 0x200B && c <= 0x200F) || (c >= 0x202A && c <= 0x202E) ||
+           (c >= 0x2060 && c <= 0x206F) || (c >= 0xFE00 && c <= 0xFE0F) ||
            (c >= 0xFFF0 && c <= 0xFFFB) || (c >= 0xE0000 && c <= 0xE0FFF);
 }
 
 /// Whether `c` may merge with the character before it under NFKC.
 bool continues(char32_t c) noexcept {
     if (c < 0x300) return false;
-    if (c == 0xFF9E || c == 0xFF9F) return true;         // half-width voicing marks
-    if (c >= 0x1160 && c <= 0x11FF) return true;         // Hangul vowels and finals
+    if (c == 0xFF9E || c == 0xFF9F) return true;  // half-width voicing marks
+    if (c >= 0x1160 && c <= 0x11FF) return true;  // Hangul vowels and finals
     return utf8proc_get_property(static_cast<utf8proc_int32_t>(c))->combining_class != 0;
 }
 
 /// Appends NFKC + case folding of one segment.
 void fold_segment(std::string_view segment, std::string& out) {
-    constexpr auto options = static_cast<utf8proc_option_t>(UTF8PROC_COMPAT | UTF8PROC_COMPOSE | UTF8PROC_CASEFOLD);
+    constexpr auto options =
+        static_cast<utf8proc_option_t>(UTF8PROC_COMPAT | UTF8PROC_COMPOSE | UTF8PROC_CASEFOLD);
     std::array<utf8proc_int32_t, 2048> points{};
-    const auto size = utf8proc_decompose(reinterpret_cast<const utf8proc_uint8_t*>(segment.data()),
-                                         static_cast<utf8proc_ssize_t>(segment.size()), points.data(),
-                                         static_cast<utf8proc_ssize_t>(points.size()), options);
+    const auto size =
+        utf8proc_decompose(reinterpret_cast<const utf8proc_uint8_t*>(segment.data()),
+                           static_cast<utf8proc_ssize_t>(segment.size()), points.data(),
+                           static_cast<utf8proc_ssize_t>(points.size()), options);
     if (size < 0 || size > static_cast<utf8proc_ssize_t>(points.size())) {
         out += "\xEF\xBF\xBD";
         return;
@@ -60,7 +64,8 @@ void for_each_segment(std::string_view text, Segment take) {
     while (at < text.size()) {
         const std::size_t begin = at;
         at += code_point_at(text, at).bytes;
-        while (at < text.size() && static_cast<unsigned char>(text[at]) >= 0x80 && at - begin < k_segment_bytes_max) {
+        while (at < text.size() && static_cast<unsigned char>(text[at]) >= 0x80 &&
+               at - begin < k_segment_bytes_max) {
             const auto next = code_point_at(text, at);
             if (!continues(next.value)) break;
             at += next.bytes;
@@ -71,8 +76,9 @@ void for_each_segment(std::string_view text, Segment take) {
 
 /// The characters most Japanese text consists of are their own folded form.
 bool folds_to_itself(char32_t c) noexcept {
-    return (c >= 0x3041 && c <= 0x3096) || (c >= 0x30A1 && c <= 0x30FA) || c == 0x30FC || (c >= 0x4E00 && c <= 0x9FFF) ||
-           c == 0x3001 || c == 0x3002 || (c >= 0x300C && c <= 0x300F);
+    return (c >= 0x3041 && c <= 0x3096) || (c >= 0x30A1 && c <= 0x30FA) || c == 0x30FC ||
+           (c >= 0x4E00 && c <= 0x9FFF) || c == 0x3001 || c == 0x3002 ||
+           (c >= 0x300C && c <= 0x300F);
 }
 
 void append_folded(std::string_view segment, std::string& out) {
@@ -102,20 +108,24 @@ CodePoint code_point_at(std::string_view text, std::size_t at) noexcept {
     if (first < 0x80) return {first, 1};
     const auto tail = [&](std::size_t i) { return i < left && (byte(i) & 0xC0) == 0x80; };
     const auto bits = [&](std::size_t i) { return static_cast<char32_t>(byte(i) & 0x3F); };
-    if (first >= 0xC2 && first <= 0xDF && tail(1)) return {(static_cast<char32_t>(first & 0x1F) << 6) | bits(1), 2};
+    if (first >= 0xC2 && first <= 0xDF && tail(1))
+        return {(static_cast<char32_t>(first & 0x1F) << 6) | bits(1), 2};
     if (first >= 0xE0 && first <= 0xEF && tail(1) && tail(2)) {
         const char32_t c = (static_cast<char32_t>(first & 0x0F) << 12) | (bits(1) << 6) | bits(2);
         return c >= 0x800 && (c < 0xD800 || c > 0xDFFF) ? CodePoint{c, 3} : broken;
     }
     if (first >= 0xF0 && first <= 0xF4 && tail(1) && tail(2) && tail(3)) {
-        const char32_t c = (static_cast<char32_t>(first & 0x07) << 18) | (bits(1) << 12) | (bits(2) << 6) | bits(3);
+        const char32_t c = (static_cast<char32_t>(first & 0x07) << 18) | (bits(1) << 12) |
+                           (bits(2) << 6) | bits(3);
         return c >= 0x10000 && c <= 0x10FFFF ? CodePoint{c, 4} : broken;
     }
     return broken;
 }
 
 void append_utf8(std::string& out, char32_t c) {
-    const auto put = [&](char32_t byte) { out += static_cast<char>(static_cast<unsigned char>(byte)); };
+    const auto put = [&](char32_t byte) {
+        out += static_cast<char>(static_cast<unsigned char>(byte));
+    };
     if (c < 0x80) {
         put(c);
     } else if (c < 0x800) {
@@ -134,17 +144,20 @@ void append_utf8(std::string& out, char32_t c) {
 }
 
 bool is_han(char32_t c) noexcept {
-    return (c >= 0x4E00 && c <= 0x9FFF) || (c >= 0x3400 && c <= 0x4DBF) || (c >= 0x20000 && c <= 0x3FFFF) ||
-           (c >= 0xF900 && c <= 0xFAFF) || c == 0x3005 || c == 0x3006 || c == 0x3007 || c == 0x303B;
+    return (c >= 0x4E00 && c <= 0x9FFF) || (c >= 0x3400 && c <= 0x4DBF) ||
+           (c >= 0x20000 && c <= 0x3FFFF) || (c >= 0xF900 && c <= 0xFAFF) || c == 0x3005 ||
+           c == 0x3006 || c == 0x3007 || c == 0x303B;
 }
-bool is_hiragana(char32_t c) noexcept { return c >= 0x3041 && c <= 0x309F; }
+bool is_hiragana(char32_t c) noexcept {
+    return c >= 0x3041 && c <= 0x309F;
+}
 bool is_katakana(char32_t c) noexcept {
-    return (c >= 0x30A1 && c <= 0x30FA) || (c >= 0x30FC && c <= 0x30FF) || (c >= 0x31F0 && c <= 0x31FF) ||
-           (c >= 0xFF66 && c <= 0xFF9F);
+    return (c >= 0x30A1 && c <= 0x30FA) || (c >= 0x30FC && c <= 0x30FF) ||
+           (c >= 0x31F0 && c <= 0x31FF) || (c >= 0xFF66 && c <= 0xFF9F);
 }
 bool is_cjk(char32_t c) noexcept {
-    return c >= 0x1100 && (is_han(c) || is_hiragana(c) || is_katakana(c) || (c >= 0xAC00 && c <= 0xD7A3) ||
-                           (c >= 0x1100 && c <= 0x11FF));
+    return c >= 0x1100 && (is_han(c) || is_hiragana(c) || is_katakana(c) ||
+                           (c >= 0xAC00 && c <= 0xD7A3) || (c >= 0x1100 && c <= 0x11FF));
 }
 
 bool is_word(char32_t c) noexcept {
@@ -168,8 +181,9 @@ bool is_word(char32_t c) noexcept {
 }
 
 bool is_space(char32_t c) noexcept {
-    return c == ' ' || c == '\n' || c == '\t' || c == '\r' || c == '\f' || c == '\v' || c == 0xA0 || c == 0x3000 ||
-           (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F;
+    return c == ' ' || c == '\n' || c == '\t' || c == '\r' || c == '\f' || c == '\v' || c == 0xA0 ||
+           c == 0x3000 || (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 ||
+           c == 0x202F || c == 0x205F;
 }
 
 std::string clean_text(std::string_view text) {
@@ -209,7 +223,9 @@ Folded fold_with_origin(std::string_view text) {
 std::string fold(std::string_view text) {
     std::string out;
     out.reserve(text.size());
-    for_each_segment(text, [&](std::size_t begin, std::size_t end) { append_folded(text.substr(begin, end - begin), out); });
+    for_each_segment(text, [&](std::size_t begin, std::size_t end) {
+        append_folded(text.substr(begin, end - begin), out);
+    });
     return out;
 }
 

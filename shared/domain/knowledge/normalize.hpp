@@ -26,12 +26,14 @@ void append_utf8(std::string& out, char32_t code_point);
 [[nodiscard]] bool is_word(char32_t c) noexcept;
 [[nodiscard]] bool is_space(char32_t c) noexcept;
 
-/// What is stored at ingest: valid UTF-8 with line feeds only, without control, zero-width, bidirectional, tag and
-/// variation-selector characters (they hide instructions from a reader) [S14]. Newlines stay, tabs become spaces.
+/// What is stored at ingest: valid UTF-8 with line feeds only, without control, zero-width,
+/// bidirectional, tag and variation-selector characters (they hide instructions from a reader)
+/// [S14]. Newlines stay, tabs become spaces.
 [[nodiscard]] std::string clean_text(std::string_view text);
 
-/// Text under NFKC and case folding, with the way back: byte i of `text` came from the source character (with its combining
-/// marks) that spans [begin[i], end[i]). Both vectors are as long as `text`.
+/// Text under NFKC and case folding, with the way back: byte i of `text` came from the source
+/// character (with its combining marks) that spans [begin[i], end[i]). Both vectors are as long as
+/// `text`.
 struct Folded {
     std::string text;
     std::vector<std::uint32_t> begin, end;

@@ -9,7 +9,8 @@ namespace millrace::domain::knowledge {
 namespace {
 
 constexpr double k_synonym_match = 0.85;
-constexpr double k_prior_chunks = 1000;  // the imagined corpus that rarities come from where the real one is small
+constexpr double k_prior_chunks =
+    1000;  // the imagined corpus that rarities come from where the real one is small
 constexpr std::size_t k_words_max = 64;
 
 enum class Script { other, han, hiragana, katakana, hangul, latin };
@@ -34,7 +35,8 @@ class Reader {
             if (const auto size = synonym_prefix(rest); size > 0) {
                 add(rest.substr(0, size), 1.0);
                 at_ += size;
-            } else if (script == Script::hiragana || rest.starts_with("何") || rest.starts_with("誰") || rest.starts_with("教")) {
+            } else if (script == Script::hiragana || rest.starts_with("何") ||
+                       rest.starts_with("誰") || rest.starts_with("教")) {
                 read_kana(rest);
             } else if (script == Script::other) {
                 at_ += code_point_at(rest, 0).bytes;
@@ -48,14 +50,18 @@ class Reader {
 
  private:
     double rarity(Term term, double prior) const {
-        const auto with = corpus_.chunks_with ? static_cast<double>(corpus_.chunks_with(term)) : 0.0;
-        return std::log((static_cast<double>(corpus_.chunks) + k_prior_chunks + 1) / (with + prior * k_prior_chunks));
+        const auto with =
+            corpus_.chunks_with ? static_cast<double>(corpus_.chunks_with(term)) : 0.0;
+        return std::log((static_cast<double>(corpus_.chunks) + k_prior_chunks + 1) /
+                        (with + prior * k_prior_chunks));
     }
 
     /// `text` is a CJK word, or the stem of another.
     void add(std::string_view text, double importance) {
         if (question_.words.size() >= k_words_max) return;
-        if (std::ranges::any_of(question_.words, [&](const auto& word) { return word.text == text; })) return;
+        if (std::ranges::any_of(question_.words,
+                                [&](const auto& word) { return word.text == text; }))
+            return;
         ContentWord word;
         word.text = text;
         if (is_cjk(code_point_at(text, 0).value)) {
@@ -82,11 +88,14 @@ class Reader {
             if (is_cjk(first.value) && first.bytes == term.size()) {
                 singles.emplace_back(term);
             } else {
-                word.parts.push_back({hash_term(term), rarity(hash_term(term), is_hiragana(first.value) ? 0.02 : 0.001)});
+                word.parts.push_back(
+                    {hash_term(term),
+                     rarity(hash_term(term), is_hiragana(first.value) ? 0.02 : 0.001)});
             }
         });
         if (!word.parts.empty()) return;
-        for (const auto& single : singles) word.parts.push_back({hash_term(single), rarity(hash_term(single), 0.02)});
+        for (const auto& single : singles)
+            word.parts.push_back({hash_term(single), rarity(hash_term(single), 0.02)});
     }
 
     /// Grammar is skipped; what is left of a run of kana is a word of little weight ("ふるさと").
@@ -94,7 +103,9 @@ class Reader {
         std::size_t size = 0;
         while (size < rest.size()) {
             const auto [c, bytes] = code_point_at(rest, size);
-            if (!is_hiragana(c) || synonym_prefix(rest.substr(size)) > 0 || function_phrase(rest.substr(size)) > 0) break;
+            if (!is_hiragana(c) || synonym_prefix(rest.substr(size)) > 0 ||
+                function_phrase(rest.substr(size)) > 0)
+                break;
             size += bytes;
         }
         if (size >= 6) add(rest.substr(0, size), 0.4);
@@ -109,7 +120,8 @@ class Reader {
         std::size_t size = 0;
         while (size < rest.size()) {
             const auto [c, bytes] = code_point_at(rest, size);
-            const bool joins = (c == '\'' || c == 0x2019 || c == '.' || c == ',') && size + bytes < rest.size() &&
+            const bool joins = (c == '\'' || c == 0x2019 || c == '.' || c == ',') &&
+                               size + bytes < rest.size() &&
                                script_of(code_point_at(rest, size + bytes).value) == Script::latin;
             if (script_of(c) != Script::latin && !joins) break;
             size += bytes;
@@ -126,7 +138,9 @@ class Reader {
         std::size_t size = 0, characters = 0;
         while (size < rest.size()) {
             const auto [c, bytes] = code_point_at(rest, size);
-            if (script_of(c) != script || (size > 0 && (synonym_prefix(rest.substr(size)) > 0 || c == U'何' || c == U'誰'))) break;
+            if (script_of(c) != script ||
+                (size > 0 && (synonym_prefix(rest.substr(size)) > 0 || c == U'何' || c == U'誰')))
+                break;
             size += bytes;
             ++characters;
         }
@@ -178,14 +192,17 @@ double MatchText::match(const ContentWord& word) const {
         if (terms_.contains(term)) found += rarity;
     }
     double best = all > 0 ? found / all : 0;
-    if (best < k_synonym_match && std::ranges::any_of(word.others, [&](const auto& other) { return holds_other(other); })) {
+    if (best < k_synonym_match &&
+        std::ranges::any_of(word.others, [&](const auto& other) { return holds_other(other); })) {
         best = k_synonym_match;
     }
     if (best == 0 && word.text.size() >= 5 && static_cast<unsigned char>(word.text[0]) < 0x80) {
         // approve, approval: a long common beginning
         for (const auto& other : latin_) {
-            const auto common = static_cast<std::size_t>(std::ranges::mismatch(word.text, other).in1 - word.text.begin());
-            if (common >= 5 && common * 10 >= std::max(word.text.size(), other.size()) * 6) best = std::max(best, 0.7);
+            const auto common = static_cast<std::size_t>(
+                std::ranges::mismatch(word.text, other).in1 - word.text.begin());
+            if (common >= 5 && common * 10 >= std::max(word.text.size(), other.size()) * 6)
+                best = std::max(best, 0.7);
         }
     }
     return best;

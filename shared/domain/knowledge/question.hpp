@@ -1,5 +1,6 @@
 #pragma once
-// A question taken apart into the words that carry its content, and how much of them a text holds. Pure, any thread.
+// A question taken apart into the words that carry its content, and how much of them a text holds.
+// Pure, any thread.
 
 #include <cstddef>
 #include <functional>
@@ -22,14 +23,16 @@ struct CorpusStats {
 /// One content word of a question.
 struct ContentWord {
     struct Part {
-        Term term;      ///< a character pair of a CJK word, a single character, or the whole of another word
+        Term term;  ///< a character pair of a CJK word, a single character, or the whole of another
+                    ///< word
         double rarity;  ///< idf, with a prior so that it means something in a corpus of ten chunks
     };
-    std::string text;                 ///< folded; stemmed if English
+    std::string text;  ///< folded; stemmed if English
     std::vector<Part> parts;
     std::vector<std::string> others;  ///< synonyms
     double weight = 0;
-    bool strong = false;              ///< a name, number, code or noun compound: an answer can hardly do without it
+    bool strong =
+        false;  ///< a name, number, code or noun compound: an answer can hardly do without it
 };
 
 struct Question {

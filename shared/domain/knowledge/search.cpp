@@ -12,8 +12,10 @@ namespace {
 
 using postgres::Statement;
 
-const Statement k_version{"search_version", "SELECT version FROM index_versions WHERE tenant_id = $1"};
-const Statement k_visible{"search_visible", "SELECT id, generation FROM files WHERE tenant_id = $1 AND generation > 0"};
+const Statement k_version{"search_version",
+                          "SELECT version FROM index_versions WHERE tenant_id = $1"};
+const Statement k_visible{
+    "search_visible", "SELECT id, generation FROM files WHERE tenant_id = $1 AND generation > 0"};
 const Statement k_terms{"search_terms", R"sql(
 SELECT c.file_id, c.chunk_index, c.terms
   FROM chunks c JOIN files f ON f.id = c.file_id AND f.generation = c.generation
@@ -63,17 +65,20 @@ Searcher::Searcher(Executor executor, postgres::Database& app, SearchOptions opt
 
 Searcher::~Searcher() = default;
 
-Task<Result<Searcher::Found>> Searcher::search(base::TenantId tenant, std::string question, std::vector<float> vector, std::size_t limit,
-                                                Deadline deadline) {
+Task<Result<Searcher::Found>> Searcher::search(base::TenantId tenant, std::string question,
+                                               std::vector<float> vector, std::size_t limit,
+                                               Deadline deadline) {
     CO_TRY(const auto index, co_await current(tenant, deadline));
     std::vector<Retrieved> by_meaning;
     if (!vector.empty()) {
         CO_TRY(by_meaning, co_await dense(tenant, std::move(vector), deadline));
     }
-    const auto by_words = index->index->top_k(query_terms(question), by_meaning.empty() ? limit : std::max(limit, options_.candidates));
+    const auto by_words = index->index->top_k(
+        query_terms(question), by_meaning.empty() ? limit : std::max(limit, options_.candidates));
     std::vector<Retrieved> ranked = by_words;
     if (!by_meaning.empty()) {
-        const std::vector<RankedList> lists = {{by_words, 1.0}, {by_meaning, options_.dense_weight}};
+        const std::vector<RankedList> lists = {{by_words, 1.0},
+                                               {by_meaning, options_.dense_weight}};
         ranked = fuse(lists, limit);
     }
     CO_TRY(auto hits, co_await texts(tenant, std::move(ranked), deadline));
@@ -81,7 +86,8 @@ Task<Result<Searcher::Found>> Searcher::search(base::TenantId tenant, std::strin
 }
 
 /// The tenant's index, as new as the database says it must be. One load at a time per tenant.
-Task<Result<std::shared_ptr<Searcher::Tenant>>> Searcher::current(base::TenantId id, Deadline deadline) {
+Task<Result<std::shared_ptr<Searcher::Tenant>>> Searcher::current(base::TenantId id,
+                                                                  Deadline deadline) {
     std::vector<postgres::Call> calls;
     calls.push_back(set_tenant(id));
     calls.push_back(postgres::call(k_version, id));
@@ -95,7 +101,8 @@ Task<Result<std::shared_ptr<Searcher::Tenant>>> Searcher::current(base::TenantId
     used_.push_front(id);
     while (tenant->version < version) {
         if (tenant->loading) {
-            if (!co_await tenant->loaded.wait(deadline)) co_return fail(ErrorCode::timeout, "the search index could not be loaded in time");
+            if (!co_await tenant->loaded.wait(deadline))
+                co_return fail(ErrorCode::timeout, "the search index could not be loaded in time");
             continue;
         }
         const Loading loading(*tenant);
@@ -106,8 +113,10 @@ Task<Result<std::shared_ptr<Searcher::Tenant>>> Searcher::current(base::TenantId
     co_return tenant;
 }
 
-/// `version` was read before the list of files, so the index may be newer than it says, never older.
-Task<Result<void>> Searcher::refresh(base::TenantId id, Tenant& tenant, std::int64_t version, Deadline deadline) {
+/// `version` was read before the list of files, so the index may be newer than it says, never
+/// older.
+Task<Result<void>> Searcher::refresh(base::TenantId id, Tenant& tenant, std::int64_t version,
+                                     Deadline deadline) {
     std::vector<postgres::Call> calls;
     calls.push_back(set_tenant(id));
     calls.push_back(postgres::call(k_visible, id));
@@ -140,7 +149,8 @@ Task<Result<void>> Searcher::refresh(base::TenantId id, Tenant& tenant, std::int
     co_return Result<void>{};
 }
 
-Task<Result<void>> Searcher::load(base::TenantId id, Tenant& tenant, std::vector<base::Uuid> files, Deadline deadline) {
+Task<Result<void>> Searcher::load(base::TenantId id, Tenant& tenant, std::vector<base::Uuid> files,
+                                  Deadline deadline) {
     std::vector<postgres::Call> calls;
     calls.push_back(set_tenant(id));
     calls.push_back(postgres::call(k_terms, files));
@@ -159,20 +169,24 @@ Task<Result<void>> Searcher::load(base::TenantId id, Tenant& tenant, std::vector
     co_return Result<void>{};
 }
 
-Task<Result<std::vector<Retrieved>>> Searcher::dense(base::TenantId tenant, std::vector<float> vector, Deadline deadline) {
+Task<Result<std::vector<Retrieved>>> Searcher::dense(base::TenantId tenant,
+                                                     std::vector<float> vector, Deadline deadline) {
     const auto text = json::dump(json::Array(vector.begin(), vector.end()));
     std::vector<postgres::Call> calls;
     calls.push_back(set_tenant(tenant));
-    calls.push_back(postgres::call(k_dense, tenant, text, static_cast<std::int64_t>(options_.candidates)));
+    calls.push_back(
+        postgres::call(k_dense, tenant, text, static_cast<std::int64_t>(options_.candidates)));
     CO_TRY(const auto results, co_await app_.transaction(std::move(calls), deadline));
     std::vector<Retrieved> out;
     for (std::size_t r = 0; r < results[1].size(); ++r) {
-        out.push_back({results[1][r].get<base::FileId>(0), results[1][r].get<std::int32_t>(1), 0, 0});
+        out.push_back(
+            {results[1][r].get<base::FileId>(0), results[1][r].get<std::int32_t>(1), 0, 0});
     }
     co_return out;
 }
 
-Task<Result<std::vector<Hit>>> Searcher::texts(base::TenantId tenant, std::vector<Retrieved> ranked, Deadline deadline) {
+Task<Result<std::vector<Hit>>> Searcher::texts(base::TenantId tenant, std::vector<Retrieved> ranked,
+                                               Deadline deadline) {
     std::vector<Hit> hits(ranked.size());
     if (ranked.empty()) co_return hits;
     std::vector<base::Uuid> files;
@@ -199,7 +213,8 @@ Task<Result<std::vector<Hit>>> Searcher::texts(base::TenantId tenant, std::vecto
                        .score = ranked[place].score,
                        .coverage = ranked[place].coverage};
     }
-    std::erase_if(hits, [](const Hit& hit) { return hit.text.empty(); });  // deleted since the index was read
+    std::erase_if(
+        hits, [](const Hit& hit) { return hit.text.empty(); });  // deleted since the index was read
     co_return hits;
 }
 
@@ -208,7 +223,9 @@ void Searcher::forget_surplus() {
     for (auto it = used_.begin(); it != used_.end();) {
         const auto found = tenants_.find(*it);
         memory += found->second->index->memory();
-        const bool surplus = kept > 0 && (kept >= options_.tenants_max || memory > options_.memory_bytes_max) && !found->second->loading;
+        const bool surplus = kept > 0 &&
+                             (kept >= options_.tenants_max || memory > options_.memory_bytes_max) &&
+                             !found->second->loading;
         if (surplus) {
             tenants_.erase(found);
             it = used_.erase(it);

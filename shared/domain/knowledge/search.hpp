@@ -1,6 +1,7 @@
 #pragma once
-// A tenant's chunks, searched: BM25 from an index in memory that follows the database by version, dense vectors where there are
-// any, both fused by rank. The rag worker and the operators' tool rank with this same code.
+// A tenant's chunks, searched: BM25 from an index in memory that follows the database by version,
+// dense vectors where there are any, both fused by rank. The rag worker and the operators' tool
+// rank with this same code.
 
 #include <list>
 #include <map>
@@ -25,7 +26,7 @@ struct Hit {
 };
 
 struct SearchOptions {
-    std::size_t tenants_max = 256;              ///< indexes kept in memory; the one used longest ago goes first
+    std::size_t tenants_max = 256;  ///< indexes kept in memory; the one used longest ago goes first
     std::size_t memory_bytes_max = 1ULL << 30;  ///< of all indexes together
     std::size_t candidates = 50;                ///< of each retriever, before fusion
     double dense_weight = 1.0;
@@ -40,9 +41,10 @@ class Searcher {
         std::vector<Hit> hits;                   ///< best first
         std::shared_ptr<const Bm25Index> index;  ///< what they were ranked by
     };
-    /// The `limit` best chunks of the tenant's visible documents; `vector` is the question's embedding, empty where there is none.
-    /// The caller may not hold `index` across a suspension.
-    Task<Result<Found>> search(base::TenantId tenant, std::string question, std::vector<float> vector, std::size_t limit, Deadline deadline);
+    /// The `limit` best chunks of the tenant's visible documents; `vector` is the question's
+    /// embedding, empty where there is none. The caller may not hold `index` across a suspension.
+    Task<Result<Found>> search(base::TenantId tenant, std::string question,
+                               std::vector<float> vector, std::size_t limit, Deadline deadline);
 
     [[nodiscard]] std::size_t tenants() const noexcept { return tenants_.size(); }
 
@@ -50,10 +52,14 @@ class Searcher {
     struct Tenant;
     class Loading;
     Task<Result<std::shared_ptr<Tenant>>> current(base::TenantId tenant, Deadline deadline);
-    Task<Result<void>> refresh(base::TenantId id, Tenant& tenant, std::int64_t version, Deadline deadline);
-    Task<Result<void>> load(base::TenantId id, Tenant& tenant, std::vector<base::Uuid> files, Deadline deadline);
-    Task<Result<std::vector<Retrieved>>> dense(base::TenantId tenant, std::vector<float> vector, Deadline deadline);
-    Task<Result<std::vector<Hit>>> texts(base::TenantId tenant, std::vector<Retrieved> ranked, Deadline deadline);
+    Task<Result<void>> refresh(base::TenantId id, Tenant& tenant, std::int64_t version,
+                               Deadline deadline);
+    Task<Result<void>> load(base::TenantId id, Tenant& tenant, std::vector<base::Uuid> files,
+                            Deadline deadline);
+    Task<Result<std::vector<Retrieved>>> dense(base::TenantId tenant, std::vector<float> vector,
+                                               Deadline deadline);
+    Task<Result<std::vector<Hit>>> texts(base::TenantId tenant, std::vector<Retrieved> ranked,
+                                         Deadline deadline);
     void forget_surplus();
 
     Executor executor_;

@@ -9,37 +9,59 @@
 namespace millrace::domain::knowledge {
 namespace {
 
-constexpr std::size_t k_bracketed_bytes_max = 900;   // an unclosed bracket must not swallow a page
+constexpr std::size_t k_bracketed_bytes_max = 900;  // an unclosed bracket must not swallow a page
 constexpr std::size_t k_heading_bytes_max = 90;
-constexpr std::size_t k_wrapped_cjk_bytes_min = 60;  // a line that was wrapped is at least 20 characters long
+constexpr std::size_t k_wrapped_cjk_bytes_min =
+    60;  // a line that was wrapped is at least 20 characters long
 
-bool is_full_stop(char32_t c) { return c == U'。' || c == U'！' || c == U'？' || c == U'．' || c == U'｡' || c == '!' || c == '?'; }
+bool is_full_stop(char32_t c) {
+    return c == U'。' || c == U'！' || c == U'？' || c == U'．' || c == U'｡' || c == '!' ||
+           c == '?';
+}
 bool is_closer(char32_t c) {
-    return c == U'」' || c == U'』' || c == U'）' || c == U'】' || c == U'》' || c == U'〉' || c == ')' || c == '"' || c == '\'' ||
-           c == ']' || c == U'”' || c == U'’' || c == U'］';
+    return c == U'」' || c == U'』' || c == U'）' || c == U'】' || c == U'》' || c == U'〉' ||
+           c == ')' || c == '"' || c == '\'' || c == ']' || c == U'”' || c == U'’' || c == U'］';
 }
 int depth_change(char32_t c) {
     switch (c) {
-        case U'「': case U'『': case U'（': case U'【': case '(': return 1;
-        case U'」': case U'』': case U'）': case U'】': case ')': return -1;
-        default: return 0;
+        case U'「':
+        case U'『':
+        case U'（':
+        case U'【':
+        case '(':
+            return 1;
+        case U'」':
+        case U'』':
+        case U'）':
+        case U'】':
+        case ')':
+            return -1;
+        default:
+            return 0;
     }
 }
 
-bool is_upper(char32_t c) { return c >= 'A' && c <= 'Z'; }
-bool is_lower(char32_t c) { return c >= 'a' && c <= 'z'; }
+bool is_upper(char32_t c) {
+    return c >= 'A' && c <= 'Z';
+}
+bool is_lower(char32_t c) {
+    return c >= 'a' && c <= 'z';
+}
 
 /// Whether the full stop at `dot` belongs to an abbreviation: "Dr.", "e.g.", "J.", "No.".
 bool is_abbreviation(std::string_view text, std::size_t dot) {
     std::size_t begin = dot;
-    while (begin > 0 && (is_word(static_cast<unsigned char>(text[begin - 1])) || text[begin - 1] == '.') &&
+    while (begin > 0 &&
+           (is_word(static_cast<unsigned char>(text[begin - 1])) || text[begin - 1] == '.') &&
            static_cast<unsigned char>(text[begin - 1]) < 0x80 && dot - begin < 12) {
         --begin;
     }
     const auto word = text.substr(begin, dot - begin);
-    if (word.size() == 1 && is_upper(static_cast<unsigned char>(word[0]))) return true;  // an initial
-    constexpr std::array<std::string_view, 22> known{"Mr", "Mrs", "Ms", "Dr", "Prof", "St", "No", "vs", "e.g", "i.e", "cf", "approx",
-                                                     "Fig", "fig", "Art", "Sec", "Jr", "Gen", "Col", "Capt", "Rev", "Vol"};
+    if (word.size() == 1 && is_upper(static_cast<unsigned char>(word[0])))
+        return true;  // an initial
+    constexpr std::array<std::string_view, 22> known{
+        "Mr",     "Mrs", "Ms",  "Dr",  "Prof", "St", "No",  "vs",  "e.g",  "i.e", "cf",
+        "approx", "Fig", "fig", "Art", "Sec",  "Jr", "Gen", "Col", "Capt", "Rev", "Vol"};
     return std::ranges::find(known, word) != known.end();
 }
 
@@ -55,15 +77,18 @@ std::size_t skip_space(std::string_view text, std::size_t at) {
 /// Whether the ASCII full stop at `dot` ends a sentence.
 bool dot_ends(std::string_view text, std::size_t dot) {
     std::size_t after = dot + 1;
-    while (after < text.size() && is_closer(code_point_at(text, after).value)) after += code_point_at(text, after).bytes;
+    while (after < text.size() && is_closer(code_point_at(text, after).value))
+        after += code_point_at(text, after).bytes;
     if (after >= text.size()) return true;
     const auto next = code_point_at(text, after).value;
     if (is_cjk(next)) return dot > 0 && !is_word(static_cast<unsigned char>(text[dot - 1]));
     if (!is_space(next) || is_abbreviation(text, dot)) return false;
     const auto start = skip_space(text, after);
     if (start >= text.size()) return true;
-    if (dot > 0 && text[dot - 1] >= '0' && text[dot - 1] <= '9' && text.substr(after, start - after).find('\n') == std::string_view::npos) {
-        std::size_t digits = dot;  // "1. Heading" at the start of a line is a number, not a sentence
+    if (dot > 0 && text[dot - 1] >= '0' && text[dot - 1] <= '9' &&
+        text.substr(after, start - after).find('\n') == std::string_view::npos) {
+        std::size_t digits =
+            dot;  // "1. Heading" at the start of a line is a number, not a sentence
         while (digits > 0 && text[digits - 1] >= '0' && text[digits - 1] <= '9') --digits;
         if (dot - digits <= 2 && (digits == 0 || text[digits - 1] == '\n')) return false;
     }
@@ -87,7 +112,8 @@ bool is_wrap(std::string_view text, std::size_t line_begin, std::size_t newline)
     if (is_lower(next)) return line.size() >= 30;
     if (!is_cjk(next) || line.size() < k_wrapped_cjk_bytes_min) return false;
     const auto next_line_end = text.find('\n', next_at);
-    const auto next_line = text.substr(next_at, next_line_end == std::string_view::npos ? next_line_end : next_line_end - next_at);
+    const auto next_line = text.substr(
+        next_at, next_line_end == std::string_view::npos ? next_line_end : next_line_end - next_at);
     return next_line.size() >= k_wrapped_cjk_bytes_min || ends_clause(next_line);
 }
 
@@ -104,9 +130,10 @@ std::vector<Sentence> split_sentences(std::string_view text) {
         while (end >= first + 3 && text.substr(end - 3, 3) == "　") end -= 3;
         if (end > first) {
             const auto body = text.substr(first, end - first);
-            const bool heading = paragraph && at_newline && body.size() <= k_heading_bytes_max && !ends_clause(body) &&
-                                 skip_space(text, end) < text.size();
-            out.push_back({static_cast<std::uint32_t>(first), static_cast<std::uint32_t>(end), paragraph, heading});
+            const bool heading = paragraph && at_newline && body.size() <= k_heading_bytes_max &&
+                                 !ends_clause(body) && skip_space(text, end) < text.size();
+            out.push_back({static_cast<std::uint32_t>(first), static_cast<std::uint32_t>(end),
+                           paragraph, heading});
             paragraph = false;
         }
         if (at_newline) paragraph = true;
@@ -132,8 +159,8 @@ std::vector<Sentence> split_sentences(std::string_view text) {
             if (!is_closer(next.value) && !is_full_stop(next.value)) break;
             at += next.bytes;
         }
-        if (at < text.size() && (c == '!' || c == '?') && !is_space(code_point_at(text, at).value) &&
-            !is_cjk(code_point_at(text, at).value)) {
+        if (at < text.size() && (c == '!' || c == '?') &&
+            !is_space(code_point_at(text, at).value) && !is_cjk(code_point_at(text, at).value)) {
             continue;  // "?id=3"
         }
         close(at, false);

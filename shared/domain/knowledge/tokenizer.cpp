@@ -10,14 +10,21 @@ namespace {
 constexpr std::size_t k_word_bytes_max = 64;  // longer "words" are base64 and the like
 constexpr std::uint32_t k_count_max = 1U << 20;
 
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
-bool is_vowel(char c) { return c == 'a' || c == 'e' || c == 'i' || c == 'o' || c == 'u' || c == 'y'; }
-bool has_vowel(std::string_view s) { return std::ranges::any_of(s, is_vowel); }
+bool is_digit(char c) {
+    return c >= '0' && c <= '9';
+}
+bool is_vowel(char c) {
+    return c == 'a' || c == 'e' || c == 'i' || c == 'o' || c == 'u' || c == 'y';
+}
+bool has_vowel(std::string_view s) {
+    return std::ranges::any_of(s, is_vowel);
+}
 
 /// What is left of a stem after -ed or -ing: hopp → hop.
 std::string undouble(std::string_view s) {
     const auto n = s.size();
-    if (n > 3 && s[n - 1] == s[n - 2] && !is_vowel(s[n - 1]) && s[n - 1] != 'l' && s[n - 1] != 's' && s[n - 1] != 'z') {
+    if (n > 3 && s[n - 1] == s[n - 2] && !is_vowel(s[n - 1]) && s[n - 1] != 'l' &&
+        s[n - 1] != 's' && s[n - 1] != 'z') {
         s.remove_suffix(1);
     }
     return std::string(s);
@@ -60,8 +67,9 @@ void add_terms(std::string_view text, std::vector<Term>& terms) {
     for_each_term(fold(text), [&](std::string_view bytes) { terms.push_back(hash_term(bytes)); });
 }
 
-/// How much a term says about what a question is after. Kana are mostly grammar, single characters mostly part of something;
-/// a word stands for the several n-grams that a CJK word of its meaning would give.
+/// How much a term says about what a question is after. Kana are mostly grammar, single characters
+/// mostly part of something; a word stands for the several n-grams that a CJK word of its meaning
+/// would give.
 double query_weight(std::string_view term) {
     const auto first = code_point_at(term, 0);
     if (!is_cjk(first.value)) return 2.5;
@@ -71,21 +79,25 @@ double query_weight(std::string_view term) {
     return kana == 2 ? 0.3 : kana == 1 ? 0.7 : 1.0;
 }
 
-/// A run of word characters that are not CJK; commas inside numbers (12,000) are left out. Returns its end.
+/// A run of word characters that are not CJK; commas inside numbers (12,000) are left out. Returns
+/// its end.
 std::size_t read_word(std::string_view text, std::size_t at, std::string& word) {
     word.clear();
     while (at < text.size()) {
         const auto [c, bytes] = code_point_at(text, at);
-        const bool inside_number = (c == ',' || c == '.') && !word.empty() && is_digit(word.back()) && at + 1 < text.size() &&
+        const bool inside_number = (c == ',' || c == '.') && !word.empty() &&
+                                   is_digit(word.back()) && at + 1 < text.size() &&
                                    is_digit(text[at + 1]);
         if (inside_number) {
             if (c == '.') word += '.';
         } else if (is_word(c) && !is_cjk(c)) {
             if (word.size() < k_word_bytes_max) word.append(text, at, bytes);
         } else if (c == '\'' || c == 0x2019) {  // don't, company's
-            const auto next = at + bytes < text.size() ? code_point_at(text, at + bytes).value : U' ';
+            const auto next =
+                at + bytes < text.size() ? code_point_at(text, at + bytes).value : U' ';
             if (word.empty() || next >= 0x80 || !is_word(next)) break;
-            if (next == 's' && (at + bytes + 1 >= text.size() || !is_word(code_point_at(text, at + bytes + 1).value))) {
+            if (next == 's' && (at + bytes + 1 >= text.size() ||
+                                !is_word(code_point_at(text, at + bytes + 1).value))) {
                 return at + bytes + 1;
             }
         } else {
@@ -99,7 +111,8 @@ std::size_t read_word(std::string_view text, std::size_t at, std::string& word) 
 }  // namespace
 
 Term hash_term(std::string_view bytes) noexcept {
-    std::uint64_t h = 14695981039346656037ULL;  // FNV-1a, then mixed so that the low half depends on every byte
+    std::uint64_t h =
+        14695981039346656037ULL;  // FNV-1a, then mixed so that the low half depends on every byte
     for (const char c : bytes) h = (h ^ static_cast<unsigned char>(c)) * 1099511628211ULL;
     h ^= h >> 32;
     h *= 0x9E3779B97F4A7C15ULL;
@@ -107,18 +120,23 @@ Term hash_term(std::string_view bytes) noexcept {
 }
 
 std::string stem(std::string_view word) {
-    const auto ends = [&](std::string_view tail) { return word.size() > tail.size() + 2 && word.ends_with(tail); };
-    if (word.size() < 4 || std::ranges::any_of(word, [](char c) { return c < 'a' || c > 'z'; })) return std::string(word);
+    const auto ends = [&](std::string_view tail) {
+        return word.size() > tail.size() + 2 && word.ends_with(tail);
+    };
+    if (word.size() < 4 || std::ranges::any_of(word, [](char c) { return c < 'a' || c > 'z'; }))
+        return std::string(word);
     std::string out(word);
     if (ends("ies")) {
         out.replace(out.size() - 3, 3, "y");
     } else if (ends("sses") || ends("shes") || ends("ches") || ends("xes")) {
         out.resize(out.size() - 2);
-    } else if (word.ends_with('s') && !word.ends_with("ss") && !word.ends_with("us") && !word.ends_with("is")) {
+    } else if (word.ends_with('s') && !word.ends_with("ss") && !word.ends_with("us") &&
+               !word.ends_with("is")) {
         out.resize(out.size() - 1);
     }
     for (const std::string_view tail : {"ing", "ed"}) {
-        if (out.size() > tail.size() + 2 && out.ends_with(tail) && has_vowel(std::string_view(out).substr(0, out.size() - tail.size()))) {
+        if (out.size() > tail.size() + 2 && out.ends_with(tail) &&
+            has_vowel(std::string_view(out).substr(0, out.size() - tail.size()))) {
             out = undouble(std::string_view(out).substr(0, out.size() - tail.size()));
             break;
         }
@@ -135,7 +153,8 @@ void for_each_term(std::string_view folded, const std::function<void(std::string
         const auto [c, bytes] = code_point_at(folded, at);
         if (is_cjk(c)) {
             take(folded.substr(at, bytes));
-            if (previous != std::string_view::npos) take(folded.substr(previous, at + bytes - previous));
+            if (previous != std::string_view::npos)
+                take(folded.substr(previous, at + bytes - previous));
             previous = at;
             at += bytes;
             continue;
@@ -165,7 +184,9 @@ TermCounts count_chunk_terms(std::string_view title, std::string_view text) {
 
 std::vector<QueryTerm> query_terms(std::string_view question) {
     std::vector<QueryTerm> out;
-    for_each_term(fold(question), [&](std::string_view bytes) { out.push_back({hash_term(bytes), query_weight(bytes)}); });
+    for_each_term(fold(question), [&](std::string_view bytes) {
+        out.push_back({hash_term(bytes), query_weight(bytes)});
+    });
     std::ranges::sort(out, {}, &QueryTerm::term);
     out.erase(std::ranges::unique(out, {}, &QueryTerm::term).begin(), out.end());
     return out;
@@ -187,7 +208,8 @@ std::string encode_terms(const TermCounts& terms) {
 
 Result<TermCounts> decode_terms(std::string_view bytes) {
     const auto broken = [] { return fail(ErrorCode::invalid, "These index terms are damaged."); };
-    if (bytes.empty() || static_cast<std::uint8_t>(bytes.front()) != k_terms_version) return broken();
+    if (bytes.empty() || static_cast<std::uint8_t>(bytes.front()) != k_terms_version)
+        return broken();
     bytes.remove_prefix(1);
     std::uint64_t size = 0;
     if (!get_varint(bytes, size) || size > bytes.size()) return broken();
@@ -198,7 +220,8 @@ Result<TermCounts> decode_terms(std::string_view bytes) {
         std::uint64_t step = 0;
         std::uint64_t count = 1;
         if (!get_varint(bytes, step)) return broken();
-        if ((step & 1) != 0 && (!get_varint(bytes, count) || count < 2 || count > k_count_max)) return broken();
+        if ((step & 1) != 0 && (!get_varint(bytes, count) || count < 2 || count > k_count_max))
+            return broken();
         const std::uint64_t term = next + (step >> 1);
         if ((step >> 1) > UINT32_MAX || term > UINT32_MAX) return broken();
         out.push_back({static_cast<Term>(term), static_cast<std::uint32_t>(count)});

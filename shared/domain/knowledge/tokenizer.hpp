@@ -1,7 +1,7 @@
 #pragma once
-// Text → hashed terms for BM25. Runs of CJK characters give their characters and character bigrams, everything else gives words
-// (English words lightly stemmed). Pure functions, any thread. Changing what a term is makes stored terms stale:
-// raise k_terms_version and re-index.
+// Text → hashed terms for BM25. Runs of CJK characters give their characters and character bigrams,
+// everything else gives words (English words lightly stemmed). Pure functions, any thread. Changing
+// what a term is makes stored terms stale: raise k_terms_version and re-index.
 
 #include <cstdint>
 #include <functional>
@@ -15,8 +15,8 @@ namespace millrace::domain::knowledge {
 
 inline constexpr std::uint8_t k_terms_version = 1;
 
-/// Hash of a term's bytes. 32 bits: a tenant with a million distinct terms shares about 200 of them with another term, which
-/// costs no measurable rank and halves what is stored.
+/// Hash of a term's bytes. 32 bits: a tenant with a million distinct terms shares about 200 of them
+/// with another term, which costs no measurable rank and halves what is stored.
 using Term = std::uint32_t;
 [[nodiscard]] Term hash_term(std::string_view bytes) noexcept;
 
@@ -45,8 +45,9 @@ void for_each_term(std::string_view folded, const std::function<void(std::string
 /// Terms of a question, each once.
 [[nodiscard]] std::vector<QueryTerm> query_terms(std::string_view question);
 
-/// Compact bytes for a database column: version, number of terms, then per term a varint of its distance from the one before with
-/// a flag for count > 1, and the count where flagged. About 4 bytes per term.
+/// Compact bytes for a database column: version, number of terms, then per term a varint of its
+/// distance from the one before with a flag for count > 1, and the count where flagged. About 4
+/// bytes per term.
 [[nodiscard]] std::string encode_terms(const TermCounts& terms);
 /// Refuses (`invalid`) what encode_terms cannot have written.
 [[nodiscard]] Result<TermCounts> decode_terms(std::string_view bytes);

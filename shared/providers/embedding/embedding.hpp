@@ -22,7 +22,8 @@ class Embedder {
  public:
     virtual ~Embedder() = default;
     /// Errors as of a language model. Many texts go in several calls of at most 64.
-    virtual Task<Result<Embedded>> embed(std::vector<std::string> texts, std::string traceparent, Deadline deadline) = 0;
+    virtual Task<Result<Embedded>> embed(std::vector<std::string> texts, std::string traceparent,
+                                         Deadline deadline) = 0;
     [[nodiscard]] virtual const std::string& provider() const noexcept = 0;
     [[nodiscard]] virtual const std::string& model() const noexcept = 0;
 };
@@ -38,6 +39,7 @@ struct OpenAiOptions {
 std::unique_ptr<Embedder> make_openai(http_client::Client& http, OpenAiOptions options);
 
 /// The configured embedder; null when there is none.
-std::unique_ptr<Embedder> make_embedder(http_client::Client& http, const config::Embeddings& config);
+std::unique_ptr<Embedder> make_embedder(http_client::Client& http,
+                                        const config::Embeddings& config);
 
 }  // namespace millrace::providers::embedding

@@ -36,9 +36,11 @@ using OnDelta = std::function<void(std::string_view text)>;
 class Model {
  public:
     virtual ~Model() = default;
-    /// Transient errors (`timeout`, `unavailable`, `rate_limited`): the next provider may do better, so may this one later.
-    /// `invalid`, `unauthenticated`, `forbidden`: this provider will never take the request as it is.
-    virtual Task<Result<Completion>> complete(Request request, OnDelta on_delta, Deadline deadline) = 0;
+    /// Transient errors (`timeout`, `unavailable`, `rate_limited`): the next provider may do
+    /// better, so may this one later. `invalid`, `unauthenticated`, `forbidden`: this provider will
+    /// never take the request as it is.
+    virtual Task<Result<Completion>> complete(Request request, OnDelta on_delta,
+                                              Deadline deadline) = 0;
     [[nodiscard]] virtual const std::string& provider() const noexcept = 0;
     [[nodiscard]] virtual const std::string& model() const noexcept = 0;
 };
@@ -50,7 +52,8 @@ struct OpenAiOptions {
     std::string model;
     std::chrono::milliseconds first_byte{20000}, stall{15000};
 };
-/// Any server that speaks OpenAI's chat completions: OpenAI, vLLM, llama.cpp, Ollama, LiteLLM… `http` outlives the model.
+/// Any server that speaks OpenAI's chat completions: OpenAI, vLLM, llama.cpp, Ollama, LiteLLM…
+/// `http` outlives the model.
 std::unique_ptr<Model> make_openai(http_client::Client& http, OpenAiOptions options);
 
 /// Half a token per CJK character, a quarter per other character, rounded up.

@@ -1,4 +1,5 @@
-// POST {base}/chat/completions with stream: true (server-sent events of chat.completion.chunk, ended by [DONE]).
+// POST {base}/chat/completions with stream: true (server-sent events of chat.completion.chunk,
+// ended by [DONE]).
 
 #include <fmt/format.h>
 
@@ -30,7 +31,9 @@ class EventLines {
             }
             buffer_.erase(0, end + 1);
         }
-        if (buffer_.size() > (1U << 20)) return fail(ErrorCode::unavailable, "the model's answer is malformed", {.log = "an event line without end"});
+        if (buffer_.size() > (1U << 20))
+            return fail(ErrorCode::unavailable, "the model's answer is malformed",
+                        {.log = "an event line without end"});
         return {};
     }
 
@@ -52,24 +55,32 @@ struct Reading {
             return {};
         }
         const auto document = json::parse(data);
-        if (!document) return fail(ErrorCode::unavailable, "the model's answer is malformed", {.log = "an event is not JSON"});
+        if (!document)
+            return fail(ErrorCode::unavailable, "the model's answer is malformed",
+                        {.log = "an event is not JSON"});
         auto in = document->reader();
         if (in.has("error")) {
             auto error = in.optional_object("error");
-            return fail(ErrorCode::unavailable, "the model failed", {.log = error ? error->optional_string("message").value_or("") : std::string("error event")});
+            return fail(ErrorCode::unavailable, "the model failed",
+                        {.log = error ? error->optional_string("message").value_or("")
+                                      : std::string("error event")});
         }
         if (const auto model = in.optional_string("model")) completion.model = *model;
         for (auto& choice : in.objects("choices", 16)) {
-            if (const auto reason = choice.optional_string("finish_reason")) completion.finish_reason = *reason;
+            if (const auto reason = choice.optional_string("finish_reason"))
+                completion.finish_reason = *reason;
             auto delta = choice.optional_object("delta");
-            const auto text = delta ? delta->optional_string("content").value_or("") : std::string();
+            const auto text =
+                delta ? delta->optional_string("content").value_or("") : std::string();
             if (text.empty()) continue;
             said += text;
             on_delta(text);
         }
         if (auto counted = in.optional_object("usage")) {
-            completion.tokens_in = counted->optional_integer("prompt_tokens", 0, 1'000'000'000).value_or(0);
-            completion.tokens_out = counted->optional_integer("completion_tokens", 0, 1'000'000'000).value_or(0);
+            completion.tokens_in =
+                counted->optional_integer("prompt_tokens", 0, 1'000'000'000).value_or(0);
+            completion.tokens_out =
+                counted->optional_integer("completion_tokens", 0, 1'000'000'000).value_or(0);
             usage = true;
         }
         return {};
@@ -78,56 +89,71 @@ struct Reading {
 
 class OpenAi final : public Model {
  public:
-    OpenAi(http_client::Client& http, OpenAiOptions options) : http_(http), options_(std::move(options)) {}
+    OpenAi(http_client::Client& http, OpenAiOptions options)
+        : http_(http), options_(std::move(options)) {}
 
-    Task<Result<Completion>> complete(Request request, OnDelta on_delta, Deadline deadline) override {
+    Task<Result<Completion>> complete(Request request, OnDelta on_delta,
+                                      Deadline deadline) override {
         auto reading = std::make_shared<Reading>();
         reading->on_delta = std::move(on_delta);
         reading->completion.model = options_.model;
         const auto answer = co_await http_.stream(
             http_request(request),
             [reading](int status, std::string_view bytes) -> Result<void> {
-                if (status == 200) return reading->lines.feed(bytes, [&](std::string_view data) { return reading->event(data); });
+                if (status == 200)
+                    return reading->lines.feed(
+                        bytes, [&](std::string_view data) { return reading->event(data); });
                 if (reading->error_body.size() < 2000) reading->error_body += bytes.substr(0, 2000);
                 return {};
             },
             deadline);
         if (!answer) co_return std::unexpected(answer.error());
-        if (answer->status != 200) co_return std::unexpected(status_error(*answer, options_.provider, reading->error_body));
-        // Servers that end without [DONE] have said why they stopped; a stream that just ends was cut.
+        if (answer->status != 200)
+            co_return std::unexpected(
+                status_error(*answer, options_.provider, reading->error_body));
+        // Servers that end without [DONE] have said why they stopped; a stream that just ends was
+        // cut.
         if (!reading->done && reading->completion.finish_reason.empty()) {
-            co_return fail(ErrorCode::unavailable, "the model's answer was cut off", {.log = options_.provider + ": the stream ended in the middle"});
+            co_return fail(ErrorCode::unavailable, "the model's answer was cut off",
+                           {.log = options_.provider + ": the stream ended in the middle"});
         }
         auto& completion = reading->completion;
         if (!reading->usage) {
             completion.estimated = true;
-            for (const auto& message : request.messages) completion.tokens_in += estimate_tokens(message.content);
+            for (const auto& message : request.messages)
+                completion.tokens_in += estimate_tokens(message.content);
             completion.tokens_out = estimate_tokens(reading->said);
         }
         co_return completion;
     }
 
-    [[nodiscard]] const std::string& provider() const noexcept override { return options_.provider; }
+    [[nodiscard]] const std::string& provider() const noexcept override {
+        return options_.provider;
+    }
     [[nodiscard]] const std::string& model() const noexcept override { return options_.model; }
 
  private:
     [[nodiscard]] http_client::Request http_request(const Request& request) const {
         json::Array messages;
-        for (const auto& message : request.messages) messages.push_back({{"role", message.role}, {"content", message.content}});
-        http_client::Request out{.method = "POST",
-                                 .url = options_.base_url + "/chat/completions",
-                                 .headers = {{"Content-Type", "application/json"}, {"Accept", "text/event-stream"}},
-                                 .body = json::dump(json::Object{{"model", options_.model},
-                                                                 {"messages", std::move(messages)},
-                                                                 {"temperature", request.temperature},
-                                                                 {"max_tokens", request.max_tokens},
-                                                                 {"stream", true},
-                                                                 {"stream_options", {{"include_usage", true}}}}),
-                                 .profile = http_client::Profile::operator_configured,
-                                 .first_byte_timeout = options_.first_byte,
-                                 .stall_timeout = options_.stall};
-        if (!options_.key.empty()) out.headers.emplace_back("Authorization", "Bearer " + options_.key);
-        if (!request.traceparent.empty()) out.headers.emplace_back("traceparent", request.traceparent);
+        for (const auto& message : request.messages)
+            messages.push_back({{"role", message.role}, {"content", message.content}});
+        http_client::Request out{
+            .method = "POST",
+            .url = options_.base_url + "/chat/completions",
+            .headers = {{"Content-Type", "application/json"}, {"Accept", "text/event-stream"}},
+            .body = json::dump(json::Object{{"model", options_.model},
+                                            {"messages", std::move(messages)},
+                                            {"temperature", request.temperature},
+                                            {"max_tokens", request.max_tokens},
+                                            {"stream", true},
+                                            {"stream_options", {{"include_usage", true}}}}),
+            .profile = http_client::Profile::operator_configured,
+            .first_byte_timeout = options_.first_byte,
+            .stall_timeout = options_.stall};
+        if (!options_.key.empty())
+            out.headers.emplace_back("Authorization", "Bearer " + options_.key);
+        if (!request.traceparent.empty())
+            out.headers.emplace_back("traceparent", request.traceparent);
         return out;
     }
 
@@ -141,8 +167,10 @@ std::int64_t estimate_tokens(std::string_view text) {
     std::int64_t quarters = 0;
     for (const char c : text) {
         const auto byte = static_cast<unsigned char>(c);
-        if (byte >= 0xE3) quarters += 2;  // the lead byte of a CJK character
-        else if ((byte & 0xC0) != 0x80) quarters += 1;
+        if (byte >= 0xE3)
+            quarters += 2;  // the lead byte of a CJK character
+        else if ((byte & 0xC0) != 0x80)
+            quarters += 1;
     }
     return (quarters + 3) / 4;
 }

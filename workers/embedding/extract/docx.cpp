@@ -18,14 +18,17 @@ namespace {
 
 constexpr std::size_t k_depth_max = 128;
 constexpr std::size_t k_title_bytes_max = 1000;
-constexpr std::string_view k_word_ns = "http://schemas.openxmlformats.org/wordprocessingml/2006/main";
+constexpr std::string_view k_word_ns =
+    "http://schemas.openxmlformats.org/wordprocessingml/2006/main";
 constexpr std::string_view k_word_strict_ns = "http://purl.oclc.org/ooxml/wordprocessingml/main";
 constexpr std::string_view k_math_ns = "http://schemas.openxmlformats.org/officeDocument/2006/math";
-constexpr std::string_view k_compatibility_ns = "http://schemas.openxmlformats.org/markup-compatibility/2006";
+constexpr std::string_view k_compatibility_ns =
+    "http://schemas.openxmlformats.org/markup-compatibility/2006";
 constexpr std::string_view k_dublin_core_ns = "http://purl.org/dc/elements/1.1/";
 
 std::string_view view(const xmlChar* text) {
-    return text == nullptr ? std::string_view{} : std::string_view(reinterpret_cast<const char*>(text));
+    return text == nullptr ? std::string_view{}
+                           : std::string_view(reinterpret_cast<const char*>(text));
 }
 
 /// An element as SAX2 gives it: attributes are (name, prefix, URI, value begin, value end).
@@ -69,7 +72,9 @@ class XmlStream {
         handler_.externalSubset = on_doctype;
         handler_.serror = on_error;
         context_.reset(xmlCreatePushParserCtxt(&handler_, this, nullptr, 0, nullptr));
-        if (context_) xmlCtxtUseOptions(context_.get(), XML_PARSE_NONET | XML_PARSE_NOCDATA | XML_PARSE_COMPACT);
+        if (context_)
+            xmlCtxtUseOptions(context_.get(),
+                              XML_PARSE_NONET | XML_PARSE_NOCDATA | XML_PARSE_COMPACT);
     }
     XmlStream(const XmlStream&) = delete;
     XmlStream& operator=(const XmlStream&) = delete;
@@ -77,7 +82,8 @@ class XmlStream {
     /// False when there is no point in going on.
     bool push(std::string_view piece) {
         if (!context_) return refused(Refusal::too_complex, "libxml2 has no memory");
-        if (xmlParseChunk(context_.get(), piece.data(), static_cast<int>(piece.size()), 0) != 0) not_well_formed();
+        if (xmlParseChunk(context_.get(), piece.data(), static_cast<int>(piece.size()), 0) != 0)
+            not_well_formed();
         if (!refused_) refused_ = sink_.objection();
         return !refused_;
     }
@@ -100,11 +106,13 @@ class XmlStream {
         if (context_) xmlStopParser(context_.get());
         return false;
     }
-    void not_well_formed() { refused(Refusal::docx_damaged, "xml: " + (error_.empty() ? "not well-formed" : error_)); }
+    void not_well_formed() {
+        refused(Refusal::docx_damaged, "xml: " + (error_.empty() ? "not well-formed" : error_));
+    }
 
     static XmlStream& self(void* user) { return *static_cast<XmlStream*>(user); }
-    static void on_begin(void* user, const xmlChar* name, const xmlChar*, const xmlChar* uri, int, const xmlChar**, int count, int,
-                         const xmlChar** attributes) {
+    static void on_begin(void* user, const xmlChar* name, const xmlChar*, const xmlChar* uri, int,
+                         const xmlChar**, int count, int, const xmlChar** attributes) {
         auto& stream = self(user);
         if (++stream.depth_ > k_depth_max) {
             stream.refused(Refusal::docx_bomb, "xml: nested deeper than 128");
@@ -118,7 +126,8 @@ class XmlStream {
         if (!stream.refused_) stream.sink_.end(view(name), view(uri));
     }
     static void on_characters(void* user, const xmlChar* text, int size) {
-        self(user).sink_.characters({reinterpret_cast<const char*>(text), static_cast<std::size_t>(size)});
+        self(user).sink_.characters(
+            {reinterpret_cast<const char*>(text), static_cast<std::size_t>(size)});
     }
     static void on_doctype(void* user, const xmlChar*, const xmlChar*, const xmlChar*) {
         self(user).refused(Refusal::docx_unsafe, "xml: a document type declaration");
@@ -138,23 +147,33 @@ class XmlStream {
 
 Element word_element(const Tag& tag) {
     if (tag.space == k_math_ns && tag.name == "t") return Element::text;
-    if (tag.space == k_compatibility_ns) return tag.name == "Fallback" ? Element::skipped : Element::other;
+    if (tag.space == k_compatibility_ns)
+        return tag.name == "Fallback" ? Element::skipped : Element::other;
     if (tag.space != k_word_ns && tag.space != k_word_strict_ns) return Element::other;
     static constexpr std::array k_names = {
-        std::pair{std::string_view("p"), Element::paragraph},   std::pair{std::string_view("r"), Element::run},
-        std::pair{std::string_view("t"), Element::text},        std::pair{std::string_view("tab"), Element::tab},
-        std::pair{std::string_view("ptab"), Element::tab},      std::pair{std::string_view("cr"), Element::line_break},
-        std::pair{std::string_view("tr"), Element::row},        std::pair{std::string_view("tc"), Element::cell},
-        std::pair{std::string_view("del"), Element::skipped},   std::pair{std::string_view("moveFrom"), Element::skipped},
-        std::pair{std::string_view("rt"), Element::skipped},    std::pair{std::string_view("noBreakHyphen"), Element::hyphen},
+        std::pair{std::string_view("p"), Element::paragraph},
+        std::pair{std::string_view("r"), Element::run},
+        std::pair{std::string_view("t"), Element::text},
+        std::pair{std::string_view("tab"), Element::tab},
+        std::pair{std::string_view("ptab"), Element::tab},
+        std::pair{std::string_view("cr"), Element::line_break},
+        std::pair{std::string_view("tr"), Element::row},
+        std::pair{std::string_view("tc"), Element::cell},
+        std::pair{std::string_view("del"), Element::skipped},
+        std::pair{std::string_view("moveFrom"), Element::skipped},
+        std::pair{std::string_view("rt"), Element::skipped},
+        std::pair{std::string_view("noBreakHyphen"), Element::hyphen},
         std::pair{std::string_view("lastRenderedPageBreak"), Element::rendered_break},
     };
-    if (tag.name == "br") return tag.attribute("type") == "page" ? Element::page_break : Element::line_break;
+    if (tag.name == "br")
+        return tag.attribute("type") == "page" ? Element::page_break : Element::line_break;
     if (tag.name == "pageBreakBefore") {
         const auto value = tag.attribute("val");
-        return value == "0" || value == "false" || value == "off" ? Element::other : Element::page_break;
+        return value == "0" || value == "false" || value == "off" ? Element::other
+                                                                  : Element::page_break;
     }
-    const auto found = std::ranges::find(k_names, tag.name, &std::pair<std::string_view, Element>::first);
+    const auto found =
+        std::ranges::find(k_names, tag.name, &std::pair<std::string_view, Element>::first);
     return found == k_names.end() ? Element::other : found->second;
 }
 
@@ -185,7 +204,9 @@ class BodySink final : public Sink {
 /// docProps/core.xml: dc:title
 class TitleSink final : public Sink {
  public:
-    void begin(const Tag& tag) override { inside_ = tag.space == k_dublin_core_ns && tag.name == "title"; }
+    void begin(const Tag& tag) override {
+        inside_ = tag.space == k_dublin_core_ns && tag.name == "title";
+    }
     void end(std::string_view, std::string_view) override { inside_ = false; }
     void characters(std::string_view text) override {
         if (inside_ && title_.size() < k_title_bytes_max) append_clean(title_, text);
@@ -214,8 +235,10 @@ const ZipEntry* main_part(const Zip& zip) {
         constexpr std::string_view k_begin = "word/document", k_end = ".xml";
         const std::string_view name = entry.name;
         if (!name.starts_with(k_begin) || !name.ends_with(k_end)) return false;
-        const auto number = name.substr(k_begin.size(), name.size() - k_begin.size() - k_end.size());
-        return number.size() <= 2 && std::ranges::all_of(number, [](char c) { return c >= '0' && c <= '9'; });
+        const auto number =
+            name.substr(k_begin.size(), name.size() - k_begin.size() - k_end.size());
+        return number.size() <= 2 &&
+               std::ranges::all_of(number, [](char c) { return c >= '0' && c <= '9'; });
     });
     return found == zip.entries().end() ? nullptr : &*found;
 }
@@ -224,7 +247,8 @@ const ZipEntry* main_part(const Zip& zip) {
 
 Parsed<ExtractedText> read_docx(std::string_view file) {
     if (file.empty()) return refuse(Refusal::empty_file, "no bytes");
-    if (file.starts_with("\xD0\xCF\x11\xE0")) return refuse(Refusal::docx_encrypted, "an OLE compound file");
+    if (file.starts_with("\xD0\xCF\x11\xE0"))
+        return refuse(Refusal::docx_encrypted, "an OLE compound file");
     const auto zip = Zip::open(file);
     if (!zip) return std::unexpected(zip.error());
     const auto* body = main_part(*zip);
@@ -232,18 +256,21 @@ Parsed<ExtractedText> read_docx(std::string_view file) {
         return refuse(Refusal::docx_damaged, "not a Word document: no word/document.xml");
     }
     ExtractedText out;
-    for (const auto* part : {body, zip->find("word/footnotes.xml"), zip->find("word/endnotes.xml")}) {
+    for (const auto* part :
+         {body, zip->find("word/footnotes.xml"), zip->find("word/endnotes.xml")}) {
         if (part == nullptr) continue;
         BodySink sink;
         if (auto read = read_part(*zip, *part, sink); !read) return std::unexpected(read.error());
         out.pages += sink.take();
-        if (out.pages.size() > k_text_bytes_max) return refuse(Refusal::too_much_text, "more than 10 MiB of text");
+        if (out.pages.size() > k_text_bytes_max)
+            return refuse(Refusal::too_much_text, "more than 10 MiB of text");
     }
     if (!has_text(out.pages)) return refuse(Refusal::no_text, "no text in word/document.xml");
     if (const auto* properties = zip->find("docProps/core.xml")) {
         TitleSink sink;
         const auto read = read_part(*zip, *properties, sink);
-        if (!read && read.error().refusal != Refusal::docx_damaged) return std::unexpected(read.error());
+        if (!read && read.error().refusal != Refusal::docx_damaged)
+            return std::unexpected(read.error());
         if (read) out.title = sink.take();
     }
     return out;

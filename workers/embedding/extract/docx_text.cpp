@@ -12,20 +12,37 @@ void DocxText::begin(Element element) {
         return;
     }
     switch (element) {
-        case Element::paragraph: paragraphs_.emplace_back(); break;
-        case Element::text: ++texts_; break;
-        case Element::run: ++runs_; break;
+        case Element::paragraph:
+            paragraphs_.emplace_back();
+            break;
+        case Element::text:
+            ++texts_;
+            break;
+        case Element::run:
+            ++runs_;
+            break;
         case Element::tab:
             if (runs_ > 0) append("\t");
             break;
-        case Element::line_break: append("\n"); break;
-        case Element::hyphen: append("-"); break;
+        case Element::line_break:
+            append("\n");
+            break;
+        case Element::hyphen:
+            append("-");
+            break;
         case Element::page_break:
-        case Element::rendered_break: break_page(); break;
-        case Element::row: rows_.emplace_back(); break;
-        case Element::cell: cells_.emplace_back(); break;
+        case Element::rendered_break:
+            break_page();
+            break;
+        case Element::row:
+            rows_.emplace_back();
+            break;
+        case Element::cell:
+            cells_.emplace_back();
+            break;
         case Element::skipped:
-        case Element::other: break;
+        case Element::other:
+            break;
     }
 }
 
@@ -36,8 +53,12 @@ void DocxText::end(Element element) {
     }
     if (skipping_ > 0) return;
     switch (element) {
-        case Element::text: --texts_; break;
-        case Element::run: --runs_; break;
+        case Element::text:
+            --texts_;
+            break;
+        case Element::run:
+            --runs_;
+            break;
         case Element::paragraph: {
             auto line = std::move(paragraphs_.back());
             paragraphs_.pop_back();
@@ -64,7 +85,8 @@ void DocxText::end(Element element) {
             emit(std::move(line));
             break;
         }
-        default: break;
+        default:
+            break;
     }
 }
 
@@ -79,7 +101,8 @@ void DocxText::append(std::string_view text) {
     pending_bytes_ += paragraphs_.back().size() - before;
 }
 
-/// Word marks a break in the run, and again where its layout began the new page: only the first of them counts.
+/// Word marks a break in the run, and again where its layout began the new page: only the first of
+/// them counts.
 void DocxText::break_page() {
     const bool inside = !cells_.empty() || (!paragraphs_.empty() && has_text(paragraphs_.back()));
     if (inside) {

@@ -1,5 +1,6 @@
 #pragma once
-// What the elements of a Word document mean for its text. Fed by a SAX parser; knows nothing of XML libraries.
+// What the elements of a Word document mean for its text. Fed by a SAX parser; knows nothing of XML
+// libraries.
 
 #include <cstdint>
 #include <string>
@@ -10,21 +11,21 @@ namespace millrace::workers::embedding::extract {
 
 enum class Element : std::uint8_t {
     other,
-    paragraph,         // w:p
-    text,              // w:t, m:t
-    tab,               // w:tab inside a run (elsewhere it describes a tab stop)
-    line_break,        // w:br, w:cr
-    page_break,        // w:br w:type="page", w:pageBreakBefore
-    rendered_break,    // w:lastRenderedPageBreak
-    hyphen,            // w:noBreakHyphen
-    row,               // w:tr
-    cell,              // w:tc
-    skipped,           // w:moveFrom, w:del, w:rt (ruby), mc:Fallback: their text is elsewhere, or gone
-    run,               // w:r
+    paragraph,       // w:p
+    text,            // w:t, m:t
+    tab,             // w:tab inside a run (elsewhere it describes a tab stop)
+    line_break,      // w:br, w:cr
+    page_break,      // w:br w:type="page", w:pageBreakBefore
+    rendered_break,  // w:lastRenderedPageBreak
+    hyphen,          // w:noBreakHyphen
+    row,             // w:tr
+    cell,            // w:tc
+    skipped,  // w:moveFrom, w:del, w:rt (ruby), mc:Fallback: their text is elsewhere, or gone
+    run,      // w:r
 };
 
-/// Paragraphs as lines, table rows as lines with tabs between the cells, page breaks as form feeds after the paragraph that
-/// they fall into (a paragraph belongs to the page where it begins).
+/// Paragraphs as lines, table rows as lines with tabs between the cells, page breaks as form feeds
+/// after the paragraph that they fall into (a paragraph belongs to the page where it begins).
 class DocxText {
  public:
     void begin(Element element);

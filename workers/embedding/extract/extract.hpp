@@ -1,5 +1,6 @@
 #pragma once
-// A document's text, read in the sandbox: pdftotext for PDF, millrace-extract for the rest. The caller's side.
+// A document's text, read in the sandbox: pdftotext for PDF, millrace-extract for the rest. The
+// caller's side.
 
 #include <filesystem>
 #include <string>
@@ -11,7 +12,7 @@
 namespace millrace::workers::embedding::extract {
 
 struct Programs {
-    std::filesystem::path extract;                         ///< millrace-extract
+    std::filesystem::path extract;  ///< millrace-extract
     std::filesystem::path pdftotext = "/usr/bin/pdftotext";
 };
 
@@ -20,9 +21,10 @@ struct Document {
     std::vector<domain::knowledge::Page> pages;
 };
 
-/// `file_type` is pdf, docx or txt. `invalid` with a reason ("PDF_ENCRYPTED") when the file can never be read; whatever the sandbox
-/// says otherwise.
-Task<Result<Document>> extract(sandbox::Sandbox& sandbox, Programs programs, std::filesystem::path file, std::string file_type,
+/// `file_type` is pdf, docx or txt. `invalid` with a reason ("PDF_ENCRYPTED") when the file can
+/// never be read; whatever the sandbox says otherwise.
+Task<Result<Document>> extract(sandbox::Sandbox& sandbox, Programs programs,
+                               std::filesystem::path file, std::string file_type,
                                Deadline deadline);
 
 }  // namespace millrace::workers::embedding::extract

@@ -1,5 +1,5 @@
-// millrace-extract docx|txt < file: runs inside the sandbox, one document per process. Writes the title line and the pages, or
-// ends with the number of its refusal.
+// millrace-extract docx|txt < file: runs inside the sandbox, one document per process. Writes the
+// title line and the pages, or ends with the number of its refusal.
 
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -22,7 +22,8 @@ namespace {
 
 using namespace millrace::workers::embedding::extract;
 
-/// The sandbox's filter must allow execve, or it could not have started us. From here on nothing is executed any more.
+/// The sandbox's filter must allow execve, or it could not have started us. From here on nothing is
+/// executed any more.
 bool give_up_execve() {
     constexpr auto k_nr = static_cast<std::uint32_t>(offsetof(seccomp_data, nr));
     std::array program = {
@@ -33,13 +34,15 @@ bool give_up_execve() {
         sock_filter BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     };
     const sock_fprog filter{static_cast<unsigned short>(program.size()), program.data()};
-    return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter, 0, 0) == 0;
+    return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+           ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter, 0, 0) == 0;
 }
 
 /// The file on stdin, mapped: only the pages that are looked at take memory.
 Parsed<std::string_view> input() {
     struct stat info{};
-    if (::fstat(STDIN_FILENO, &info) != 0 || !S_ISREG(info.st_mode)) return refuse(Refusal::too_complex, "stdin is not a file");
+    if (::fstat(STDIN_FILENO, &info) != 0 || !S_ISREG(info.st_mode))
+        return refuse(Refusal::too_complex, "stdin is not a file");
     if (info.st_size == 0) return refuse(Refusal::empty_file, "no bytes");
     const auto size = static_cast<std::size_t>(info.st_size);
     void* bytes = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, STDIN_FILENO, 0);
@@ -76,10 +79,11 @@ int main(int argc, char** argv) {
     try {
         const auto text = read(format);
         if (!text) return refused(text.error().refusal, text.error().why.c_str());
-        const bool written = std::fwrite(text->title.data(), 1, text->title.size(), stdout) == text->title.size() &&
-                             std::fputc('\n', stdout) != EOF &&
-                             std::fwrite(text->pages.data(), 1, text->pages.size(), stdout) == text->pages.size() &&
-                             std::fflush(stdout) == 0;
+        const bool written =
+            std::fwrite(text->title.data(), 1, text->title.size(), stdout) == text->title.size() &&
+            std::fputc('\n', stdout) != EOF &&
+            std::fwrite(text->pages.data(), 1, text->pages.size(), stdout) == text->pages.size() &&
+            std::fflush(stdout) == 0;
         return written ? 0 : 2;
     } catch (const std::bad_alloc&) {
         return refused(Refusal::too_complex, "out of memory");

@@ -15,11 +15,16 @@ struct CodePoint {
 };
 
 CodePoint first(std::string_view text) {
-    const auto byte = [&](std::size_t i) { return static_cast<char32_t>(static_cast<unsigned char>(text[i])); };
+    const auto byte = [&](std::size_t i) {
+        return static_cast<char32_t>(static_cast<unsigned char>(text[i]));
+    };
     if (byte(0) < 0x80) return {byte(0), 1};
     if (byte(0) < 0xE0) return {(byte(0) & 0x1F) << 6 | (byte(1) & 0x3F), 2};
-    if (byte(0) < 0xF0) return {(byte(0) & 0x0F) << 12 | (byte(1) & 0x3F) << 6 | (byte(2) & 0x3F), 3};
-    return {(byte(0) & 0x07) << 18 | (byte(1) & 0x3F) << 12 | (byte(2) & 0x3F) << 6 | (byte(3) & 0x3F), 4};
+    if (byte(0) < 0xF0)
+        return {(byte(0) & 0x0F) << 12 | (byte(1) & 0x3F) << 6 | (byte(2) & 0x3F), 3};
+    return {
+        (byte(0) & 0x07) << 18 | (byte(1) & 0x3F) << 12 | (byte(2) & 0x3F) << 6 | (byte(3) & 0x3F),
+        4};
 }
 
 bool is_line_break(char32_t c) {
@@ -27,7 +32,7 @@ bool is_line_break(char32_t c) {
 }
 
 bool is_dropped(char32_t c) {
-    return (c < 0x20 && c != U'\t') || (c >= 0x7F && c < 0xA0)             // C0, DEL, C1
+    return (c < 0x20 && c != U'\t') || (c >= 0x7F && c < 0xA0)              // C0, DEL, C1
            || (c >= 0x202A && c <= 0x202E) || (c >= 0x2066 && c <= 0x2069)  // direction overrides
            || c == 0xFEFF || (c >= 0xFDD0 && c <= 0xFDEF) || (c & 0xFFFE) == 0xFFFE;
 }

@@ -1,5 +1,6 @@
 #pragma once
-// Text as it leaves the sandbox: the title on the first line, then the pages, separated by form feeds.
+// Text as it leaves the sandbox: the title on the first line, then the pages, separated by form
+// feeds.
 
 #include <cstdint>
 #include <string>
@@ -11,8 +12,9 @@ namespace millrace::workers::embedding::extract {
 inline constexpr std::size_t k_text_bytes_max = 10UL << 20;
 inline constexpr char k_page_break = '\f';
 
-/// Appends `text`, which must be valid UTF-8, in our spelling: line feeds only; no control characters but tab and line
-/// feed; no byte order marks, noncharacters or invisible direction controls.
+/// Appends `text`, which must be valid UTF-8, in our spelling: line feeds only; no control
+/// characters but tab and line feed; no byte order marks, noncharacters or invisible direction
+/// controls.
 void append_clean(std::string& to, std::string_view text);
 
 /// Valid UTF-8 from anything: what is invalid is left out.

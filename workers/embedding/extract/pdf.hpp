@@ -9,8 +9,8 @@
 
 namespace millrace::workers::embedding::extract {
 
-/// Whether the end-of-file marker (ISO 32000 §7.5.5) stands near the end. Without it poppler guesses at what is left of a file, and
-/// half a document would be taken for a whole one.
+/// Whether the end-of-file marker (ISO 32000 §7.5.5) stands near the end. Without it poppler
+/// guesses at what is left of a file, and half a document would be taken for a whole one.
 [[nodiscard]] bool pdf_is_complete(const std::filesystem::path& file);
 
 /// What a non-zero exit means; nullopt: nothing about the file.

@@ -16,7 +16,8 @@ namespace {
 
 using namespace std::string_view_literals;
 
-constexpr std::size_t k_file_bytes_max = 2 * k_text_bytes_max + 2;  // UTF-16 of Latin text shrinks by half
+constexpr std::size_t k_file_bytes_max =
+    2 * k_text_bytes_max + 2;  // UTF-16 of Latin text shrinks by half
 constexpr std::size_t k_piece_bytes = 64 * 1024;
 
 /// The whole text in UTF-8, or nothing if one byte of it is not in that encoding.
@@ -39,18 +40,23 @@ std::optional<std::string> decode(std::string_view bytes, const char* encoding) 
     return fine ? std::optional(std::move(out)) : std::nullopt;
 }
 
-/// Text has no control characters but these: line breaks, tab, form feed, the DOS end mark, escape (ISO-2022).
+/// Text has no control characters but these: line breaks, tab, form feed, the DOS end mark, escape
+/// (ISO-2022).
 bool looks_binary(std::string_view bytes) {
-    return std::ranges::any_of(bytes, [](char c) { return static_cast<unsigned char>(c) < 0x20 && !"\t\n\v\f\r\x1A\x1B"sv.contains(c); });
+    return std::ranges::any_of(bytes, [](char c) {
+        return static_cast<unsigned char>(c) < 0x20 && !"\t\n\v\f\r\x1A\x1B"sv.contains(c);
+    });
 }
 
-/// How much UTF-8 text reads like Japanese: kana count, and half-width katakana, which the wrong table yields, count against.
+/// How much UTF-8 text reads like Japanese: kana count, and half-width katakana, which the wrong
+/// table yields, count against.
 long japanese_score(std::string_view utf8) {
     long score = 0;
     for (std::size_t i = 0; i + 2 < utf8.size(); ++i) {
-        const auto a = static_cast<unsigned char>(utf8[i]), b = static_cast<unsigned char>(utf8[i + 1]),
+        const auto a = static_cast<unsigned char>(utf8[i]),
+                   b = static_cast<unsigned char>(utf8[i + 1]),
                    c = static_cast<unsigned char>(utf8[i + 2]);
-        if (a == 0xE3 && b >= 0x80 && b <= 0x83) ++score;                     // U+3000–30FF
+        if (a == 0xE3 && b >= 0x80 && b <= 0x83) ++score;                      // U+3000–30FF
         if (a == 0xEF && (b == 0xBE || (b == 0xBD && c >= 0xA1))) score -= 2;  // U+FF61–FF9F
     }
     return score;
@@ -80,10 +86,12 @@ Parsed<std::string> read_plain_text(std::string_view file) {
     if (file.empty()) return refuse(Refusal::empty_file, "no bytes");
     if (file.size() > k_file_bytes_max) return refuse(Refusal::too_much_text, "more than 20 MiB");
     const auto text = to_utf8(file);
-    if (!text || !base::is_valid_utf8(*text)) return refuse(Refusal::text_encoding, "in none of the encodings");
+    if (!text || !base::is_valid_utf8(*text))
+        return refuse(Refusal::text_encoding, "in none of the encodings");
     std::string out;
     append_clean(out, *text);
-    if (out.size() > k_text_bytes_max) return refuse(Refusal::too_much_text, "more than 10 MiB of text");
+    if (out.size() > k_text_bytes_max)
+        return refuse(Refusal::too_much_text, "more than 10 MiB of text");
     if (!has_text(out)) return refuse(Refusal::no_text, "white space only");
     return out;
 }

@@ -1,5 +1,6 @@
 #pragma once
-// Why a document can never be read. millrace-extract ends with these numbers; the caller turns them into errors.
+// Why a document can never be read. millrace-extract ends with these numbers; the caller turns them
+// into errors.
 
 #include <cstdint>
 #include <expected>
