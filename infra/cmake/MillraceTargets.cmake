@@ -9,12 +9,14 @@ function(millrace_library name)
     target_link_libraries(millrace_${name} PUBLIC ${ARG_DEPS} PRIVATE ${ARG_PRIVATE_DEPS})
 endfunction()
 
-# millrace_binary(NAME MAIN main.cpp DEPS targets): bin/<NAME>
+# millrace_binary(NAME MAIN main.cpp DEPS targets): bin/<NAME>, part of the target `binaries`: what a running system needs.
+add_custom_target(binaries)
 function(millrace_binary name)
     cmake_parse_arguments(ARG "" "MAIN" "DEPS" ${ARGN})
     add_executable(${name} ${ARG_MAIN})
     target_compile_options(${name} PRIVATE ${MILLRACE_WARNINGS})
     target_link_libraries(${name} PRIVATE ${ARG_DEPS})
+    add_dependencies(binaries ${name})
 endfunction()
 
 # millrace_test(NAME SOURCES … DEPS … [LABELS unit|component|e2e] [TIMEOUT s]): a doctest binary that ctest runs.

@@ -250,7 +250,7 @@ class CurlClient final : public Client {
         }
         t.headers = curl_slist_append(t.headers, "Expect:");
         for (const auto& [name, value] : request.headers) {
-            if (value.find_first_of("\r\n") != std::string::npos)
+            if ((name + value).find_first_of("\r\n") != std::string::npos)
                 return fail(ErrorCode::invalid, "a header holds a line break");
             t.headers = curl_slist_append(t.headers, fmt::format("{}: {}", name, value).c_str());
         }

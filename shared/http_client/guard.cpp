@@ -75,6 +75,14 @@ std::unexpected<Error> refuse(std::string_view why) {
     return fail(ErrorCode::forbidden, "this URL may not be fetched: " + std::string(why));
 }
 
+/// What stands between "//" and the next "/" or "?", a fragment's mark included.
+std::string_view raw_authority(std::string_view text) {
+    const auto slashes = text.find("://");
+    if (slashes == std::string_view::npos) return {};
+    const auto rest = text.substr(slashes + 3);
+    return rest.substr(0, rest.find_first_of("/?"));
+}
+
 /// Letters, digits, hyphens and dots only, with a top-level domain that is not a number: no odd
 /// spelling of an IPv4 address.
 bool is_plain_name(std::string_view host) {
@@ -86,7 +94,9 @@ bool is_plain_name(std::string_view host) {
         host.find("..") != std::string_view::npos)
         return false;
     const auto top = host.substr(dot + 1);
-    if (top == "localhost" || top == "local" || top == "internal" || top == "arpa") return false;
+    if (top == "localhost" || top == "localdomain" || top == "local" || top == "internal" ||
+        top == "arpa")
+        return false;
     return std::ranges::any_of(top, [](char c) { return c >= 'a' && c <= 'z'; }) &&
            !top.starts_with("0x");
 }
@@ -112,9 +122,14 @@ Result<std::string> check_user_url(const std::string& text, bool allow_plain_htt
     if (scheme != "https" && !(allow_plain_http && scheme == "http"))
         return refuse("only https is allowed");
     const auto port = part(url.get(), CURLUPART_PORT, CURLU_DEFAULT_PORT);
-    if (port != "443" && !(scheme == "http" && port == "80"))
+    if (port != (scheme == "https" ? "443" : "80"))
         return refuse("only the standard port is allowed");
     auto host = part(url.get(), CURLUPART_HOST);
+    // The host is what the text says it is: no number that the parser has rewritten into an
+    // address, nothing before it, and nothing after it that another parser would take for the host.
+    const auto raw = raw_authority(text);
+    if (!raw.starts_with(host) || raw.find_first_of("@#") != std::string_view::npos)
+        return refuse("its host is not written plainly");
     std::ranges::transform(host, host.begin(),
                            [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
     sockaddr_in v4{.sin_family = AF_INET};

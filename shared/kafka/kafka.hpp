@@ -29,7 +29,8 @@ struct OutRecord {
     std::string key;  ///< empty = none: any partition; records of one key keep their order
     std::string value;
     Headers headers;
-    bool has_value = true;  ///< false: a tombstone
+    bool has_value = true;        ///< false: a tombstone
+    std::int32_t partition = -1;  ///< -1: as the key decides
 };
 
 struct Record {

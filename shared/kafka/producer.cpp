@@ -221,7 +221,7 @@ class RdProducer final : public Producer {
 
     /// Copies the record into librdkafka's queue, or says why not.
     rd_kafka_resp_err_t enqueue(const OutRecord& record, rd_kafka_topic_t* topic, void* opaque) {
-        std::array<rd_kafka_vu_t, 6> arguments;
+        std::array<rd_kafka_vu_t, 7> arguments;
         std::size_t count = 0;
         const auto add = [&](rd_kafka_vtype_t type) -> auto& {
             arguments[count].vtype = type;
@@ -230,6 +230,7 @@ class RdProducer final : public Producer {
         add(RD_KAFKA_VTYPE_RKT).rkt = topic;
         add(RD_KAFKA_VTYPE_MSGFLAGS).i = RD_KAFKA_MSG_F_COPY;
         add(RD_KAFKA_VTYPE_OPAQUE).ptr = opaque;
+        if (record.partition >= 0) add(RD_KAFKA_VTYPE_PARTITION).i32 = record.partition;
         if (!record.key.empty()) {
             add(RD_KAFKA_VTYPE_KEY).mem = {const_cast<char*>(record.key.data()), record.key.size()};
         }

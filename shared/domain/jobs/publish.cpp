@@ -38,6 +38,18 @@ Publisher::Publisher(async::TaskGroup& tasks, kafka::Producer& producer,
       deletes_(tasks, "outbox deletes", {},
                [this](std::vector<base::Uuid> rows) { return delete_rows(std::move(rows)); }) {}
 
+/// Jobs without an order go to one partition per announcement, in turn: a produce request carries
+/// one partition, and requests are what the broker charges for. (Order is the database's, never
+/// Kafka's.)
+kafka::OutRecord Publisher::placed(const NewJob& job) const {
+    auto record = make_record(job, catalog_);
+    const auto* topic = catalog_.topic_of(*job.kind, job.lane);
+    if (!job.kind->ordered)
+        record.partition =
+            static_cast<std::int32_t>(turn_ % static_cast<std::uint32_t>(topic->partitions));
+    return record;
+}
+
 void Publisher::publish(Announcement announcement, std::function<void(bool)> done) {
     if (announcement.jobs.empty()) {  // nothing left to announce
         (void)deletes_.add(std::move(announcement.outbox));
@@ -52,17 +64,17 @@ void Publisher::publish(Announcement announcement, std::function<void(bool)> don
     };
     auto pending = std::make_shared<Pending>(
         Pending{announcement.outbox, announcement.jobs.size(), false, std::move(done)});
+    ++turn_;
     for (const auto& job : announcement.jobs) {
-        producer_.publish(make_record(job, catalog_),
-                          [this, pending](const Result<kafka::Position>& delivered) {
-                              ++(delivered ? stats_.published : stats_.failed);
-                              pending->failed |= !delivered;
-                              if (--pending->left > 0) return;
-                              // A full queue of deletions leaves the row to the relay: a repeated
-                              // record, nothing lost.
-                              if (!pending->failed) (void)deletes_.add(base::Uuid(pending->outbox));
-                              if (pending->done) pending->done(!pending->failed);
-                          });
+        producer_.publish(placed(job), [this, pending](const Result<kafka::Position>& delivered) {
+            ++(delivered ? stats_.published : stats_.failed);
+            pending->failed |= !delivered;
+            if (--pending->left > 0) return;
+            // A full queue of deletions leaves the row to the relay: a repeated
+            // record, nothing lost.
+            if (!pending->failed) (void)deletes_.add(base::Uuid(pending->outbox));
+            if (pending->done) pending->done(!pending->failed);
+        });
     }
 }
 

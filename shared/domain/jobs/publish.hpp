@@ -51,11 +51,13 @@ class Publisher {
 
  private:
     Task<void> delete_rows(std::vector<base::Uuid> rows);
+    [[nodiscard]] kafka::OutRecord placed(const NewJob& job) const;
 
     kafka::Producer& producer_;
     postgres::Database& background_;
     const events::Catalog& catalog_;
     Stats stats_;
+    std::uint32_t turn_ = 0;
     async::Batcher<base::Uuid> deletes_;
 };
 
