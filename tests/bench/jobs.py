@@ -1,4 +1,6 @@
 """Targets on jobs: accept, cycle, latency."""
+import json
+import subprocess
 import time
 
 import machine
@@ -23,14 +25,14 @@ class Run:
         self.busy = setting.machine_busy_us() - self.busy
         self.cpu = self.span.stop()
 
-    def describe(self, report, jobs, generator, goal, label="CPU of all servers"):
+    def describe(self, report, jobs, generator, goal, when=""):
         total = sum(self.cpu.values())
-        report.add(label, total / jobs, "us/job", at_most=goal)
-        report.add("WAL", self.journal.wal_bytes() / jobs, "bytes/job")
+        report.add(f"{when}CPU of all servers", total / jobs, "us/job", at_most=goal)
+        report.add(f"{when}WAL", self.journal.wal_bytes() / jobs, "bytes/job")
         others = self.busy - total - generator["cpu_us"]
-        report.add("CPU of strangers on this machine", max(others, 0) / self.seconds / 1e4, "% of a core")
+        report.add(f"{when}CPU of strangers on this machine", max(others, 0) / self.seconds / 1e4, "% of a core")
         split = {name: value / jobs for name, value in self.cpu.items() if value / jobs >= 0.05}
-        report.split(f"{label}, us/job", {**split, "(generator, not counted)": generator["cpu_us"] / jobs})
+        report.split(f"{when}CPU by process, us/job", {**split, "(generator, not counted)": generator["cpu_us"] / jobs})
 
 
 def accepted_of(answer):
@@ -57,7 +59,26 @@ def accept(options):
         report.add("batch size", jobs / max(pipeline.batches() - batches, 1), "jobs")
         report.add("answer p50", answer["latency_us"]["p50"] / 1000, "ms")
         report.add("answer p99", answer["latency_us"]["p99"] / 1000, "ms")
+        made.hold("scheduler")  # it would publish what the floor announces in the outbox
+        for batch in (32, 64, 128):
+            rate, cpu = libpq_floor(made, batch, options.seconds / 2)
+            report.add(f"floor, bare libpq at batch {batch}", rate, "jobs/s")
+            report.add(f"floor, bare libpq at batch {batch}: PostgreSQL", cpu, "us/job")
     return report
+
+
+def libpq_floor(made, batch, seconds):
+    """Jobs/s, and CPU of the one PostgreSQL backend per job."""
+    command = [setting.binary("floor_libpq"), made.env["MILLRACE_PG_ADMIN_DSN"], str(batch), str(seconds)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        backend = json.loads(process.stdout.readline())["backend"]
+        before = machine.cpu_us(backend)
+        process.stdin.write("go\n")
+        process.stdin.flush()
+        done = json.loads(process.stdout.readline())
+        cpu = machine.cpu_us(backend) - before
+        process.stdin.close()
+    return done["jobs"] / done["seconds"], cpu / done["jobs"]
 
 
 def cycle(options):
@@ -100,5 +121,5 @@ def latency(options):
                 raise RuntimeError(f"not every request was answered with its result: {answer}")
             for quantile, goal in (("p50", 4), ("p99", 15), ("p99.9", 50), ("max", None)):
                 report.add(f"{rate}/s: {quantile}", answer["latency_us"][quantile] / 1000, "ms", at_most=goal)
-            run.describe(report, jobs, answer, 1500 if rate == 500 else None, f"{rate}/s: CPU of all servers")
+            run.describe(report, jobs, answer, 1500 if rate == 500 else None, f"{rate}/s: ")
     return report

@@ -39,6 +39,16 @@ def cpu_us(pid):
     return max(threads / 1000, ticks * 1e6 / TICKS_PER_SECOND)
 
 
+def compiler_us(pid):
+    """What a Java process spends on compiling its own code: falls towards nothing as it warms up."""
+    total = 0
+    with contextlib.suppress(OSError):
+        for task in os.listdir(f"/proc/{pid}/task"):
+            if "CompilerThre" in read(f"/proc/{pid}/task/{task}/comm"):
+                total += int((read(f"/proc/{pid}/task/{task}/schedstat").split() or ["0"])[0])
+    return total / 1000
+
+
 class Machine:
     """The processes of one stack. PostgreSQL's are told apart by what they serve."""
 
@@ -64,6 +74,9 @@ class Machine:
         usage = {}
         for name, pid in self.roots().items():
             usage[name] = cpu_us(pid)
+            if name == "kafka":
+                usage["kafka: compiler"] = compiler_us(pid)
+                usage[name] -= usage["kafka: compiler"]
             if name == "postgres":
                 for child in children(pid):
                     label = "postgres: " + backends.get(child, "other")
@@ -112,7 +125,9 @@ class CpuSpan:
     def stop(self):
         """Microseconds by process, the costliest first."""
         after = self.machine.cpu(self.names)
-        spent = {name: value - self.before.get(name, 0) for name, value in after.items()}
+        spent = {name: after.get(name, 0) - self.before.get(name, 0) for name in {**self.before, **after}}
+        for name in [name for name, value in spent.items() if value < 0]:  # one that ended takes its past along
+            spent["postgres: ended"] += spent.pop(name)
         return dict(sorted(spent.items(), key=lambda item: -item[1]))
 
 

@@ -1,0 +1,100 @@
+"""Target sse: what an idle event stream costs, and how long one event takes to reach all of them."""
+import contextlib
+import json
+import subprocess
+
+import machine
+import setting
+import support
+from report import Report, quartiles
+
+STREAMS = 5000
+EVENT_BYTES = 120  # a delta of one word, as the edge frames it
+WORDS, PAUSE_MS = 12, 2500  # the job's words, one event each; less than its time limit in total
+
+
+@contextlib.contextmanager
+def held_streams(port, path):
+    """The generator, holding STREAMS open streams; yields ask(command) → its JSON answer."""
+    command = [setting.binary("millrace-load"), "--port", str(port), "--path", path, "--events", str(STREAMS)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def read():
+        line = process.stdout.readline()
+        if not line:
+            raise RuntimeError("the streams could not be opened")
+        return json.loads(line)
+
+    def ask(what):
+        process.stdin.write(what + "\n")
+        process.stdin.flush()
+        return read()
+
+    try:
+        read()  # all are open
+        yield ask
+    finally:
+        process.stdin.close()
+        process.wait(30)
+
+
+class Memory:
+    """Growth of one server and of the kernel. Both ends of every connection are on this machine, so a half is the server's."""
+
+    def __init__(self, pid):
+        self.pid = pid
+        self.before = self.read()
+
+    def read(self):
+        return machine.resident_bytes(self.pid), machine.kernel_bytes()
+
+    def per_stream(self):
+        """Bytes of the server, bytes of the kernel, per stream."""
+        user, kernel = (now - then for now, then in zip(self.read(), self.before))
+        return user / STREAMS, kernel / 2 / STREAMS
+
+
+def whole_rounds(ask, wanted):
+    """First-to-last times in ms of the events that reached every stream, once there are so many."""
+    def enough():
+        rounds = [r["first_to_last_us"] / 1000 for r in ask("report")["rounds"] if r["received"] == STREAMS]
+        return rounds if len(rounds) >= wanted else None
+    return support.eventually(enough, 60, "the events at every stream")
+
+
+def raw():
+    """(bytes of the server, bytes of the kernel, fan-out times) of bare sockets."""
+    with setting.floor("--events", EVENT_BYTES, PAUSE_MS) as (pid, port):
+        memory = Memory(pid)
+        with held_streams(port, "/") as ask:
+            ask("arm")
+            times = whole_rounds(ask, 4)
+            return *memory.per_stream(), times
+
+
+def ours():
+    with setting.stack(env={"MILLRACE_HEARTBEAT": "60s"}) as made:
+        made.hold("worker-probe")
+        client = support.register(made.edge())
+        accepted = client.call("POST", "/api/jobs", {"kind": "probe.stream", "input": {"text": "word " * WORDS, "ms": PAUSE_MS}})
+        memory = Memory(made.pid("edge"))
+        with held_streams(setting.port_of(made.edge()), accepted.json["events_url"]) as ask:
+            user, kernel = memory.per_stream()
+            ask("arm")
+            made.release("worker-probe")
+            return user, kernel, whole_rounds(ask, 6)
+
+
+def sse(options):
+    report = Report("sse")
+    raw_user, raw_kernel, raw_times = raw()
+    user, kernel, times = ours()
+    report.add("idle stream, edge and kernel", (user + kernel) / 1024, "KiB", at_most=8)
+    report.add("  of it in the edge", user / 1024, "KiB")
+    report.add("bare idle socket, server and kernel", (raw_user + raw_kernel) / 1024, "KiB")
+    report.add("idle stream, ratio to bare", (user + kernel) / (raw_user + raw_kernel), "", at_most=1.6)
+    mine, bare = quartiles(times)[1], quartiles(raw_times)[1]
+    report.add(f"one event to {STREAMS}, first to last: median", mine, "ms", at_most=60)
+    report.add("the same by bare write(): median", bare, "ms")
+    report.add("fan-out, ratio to bare", mine / bare, "", at_most=1.5)
+    return report
