@@ -41,4 +41,5 @@ def health(options):
     report.add("requests/s of the edge", quartiles(rates)[1], "requests/s")
     report.add("edge CPU", quartiles(edge_us)[1], "us/request", at_most=14)
     report.add("floor CPU", quartiles(floor_us)[1], "us/request")
+    report.add("CPU, ratio to the floor: median", quartiles([ours / bare for ours, bare in zip(edge_us, floor_us)])[1])
     return report

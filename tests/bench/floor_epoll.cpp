@@ -33,8 +33,8 @@ std::string fixed_answer() {
            std::string(74, 'x');
 }
 
-std::string event_of(std::size_t bytes) {
-    std::string event = "event: delta\ndata: ";
+std::string event_of(std::size_t bytes, int number) {
+    std::string event = "id: " + std::to_string(number) + "\nevent: delta\ndata: ";
     event += std::string(bytes > event.size() + 2 ? bytes - event.size() - 2 : 1, 'x');
     return event + "\n\n";
 }
@@ -78,7 +78,8 @@ int main(int argc, char** argv) {
 
     const std::string answer =
         streams ? "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n" : fixed_answer();
-    const std::string event = streams ? event_of(std::strtoul(argv[2], nullptr, 10)) : "";
+    const std::size_t event_bytes = streams ? std::strtoul(argv[2], nullptr, 10) : 0;
+    int events = 0;
     const int listener = listen_somewhere();
     const int timer = streams ? every(std::atoi(argv[3])) : -1;
     const int epoll = epoll_create1(0);
@@ -106,6 +107,7 @@ int main(int argc, char** argv) {
                 }
             } else if (fd == timer) {
                 [[maybe_unused]] auto ticks = read(timer, buffer.data(), 8);
+                const auto event = event_of(event_bytes, ++events);
                 for (const int client : clients) [[maybe_unused]]
                     auto sent = write(client, event.data(), event.size());
             } else if (const auto got = read(fd, buffer.data(), buffer.size()); got > 0) {

@@ -30,7 +30,7 @@ constexpr int k_in_flight = 2;  // as the edge's batcher
 constexpr auto k_statement = "jobs_accept";
 
 // Pulls accept.cpp, and with it its statement, out of the library.
-[[maybe_unused]] const volatile auto k_keep = &domain::jobs::Acceptor::accept;
+[[gnu::used]] const auto k_keep = &domain::jobs::Acceptor::accept;
 
 [[noreturn]] void die(const std::string& why) {
     fmt::print(stderr, "floor_libpq: {}\n", why);

@@ -48,8 +48,7 @@ void run_requests(const LoadOptions& options);
 /// Opens event streams and obeys the lines of standard input; prints one JSON object per answer.
 ///   (at once)   {"opened": N}           when every stream has its answer's head
 ///   arm         {"armed": true}         from here on, events are counted
-///   report      {"rounds": [{"received": n, "first_to_last_us": t}, …]}, the k-th event of each
-///               stream makes up round k
+///   report      {"rounds": [{"id": event id, "received": n, "first_to_last_us": t}, …]}
 /// Ends with standard input.
 void run_streams(const LoadOptions& options);
 

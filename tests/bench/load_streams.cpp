@@ -17,12 +17,12 @@ namespace {
 
 struct Stream {
     int fd = -1;
-    bool open = false;      ///< the head of its answer is in
-    std::size_t round = 0;  ///< events since `arm`
+    bool open = false;  ///< the head of its answer is in
 };
 
-/// What the k-th event of every stream took.
+/// One event on its way to all streams.
 struct Round {
+    std::string id;
     std::size_t received = 0;
     std::uint64_t first = 0, last = 0;
 };
@@ -77,12 +77,22 @@ class Streams {
             if (++opened_ == streams_.size()) say(fmt::format(R"({{"opened":{}}})", opened_));
             return;
         }
-        // A comment (": …") is a heartbeat; events are small, so each comes in one piece.
-        if (!armed_ || text.find("data:") == std::string_view::npos) return;
-        if (stream.round == rounds_.size()) rounds_.push_back({.first = now});
-        auto& round = rounds_[stream.round++];
-        ++round.received;
-        round.last = now;
+        if (armed_) count(text, now);
+    }
+
+    /// Events are known by their id; a heartbeat has none. They are small, so that none comes in
+    /// pieces.
+    void count(std::string_view text, std::uint64_t now) {
+        constexpr std::string_view mark = "id: ";
+        for (auto at = text.find(mark); at != std::string_view::npos; at = text.find(mark, at)) {
+            at += mark.size();
+            const auto id = text.substr(at, text.find('\n', at) - at);
+            auto round = std::ranges::find(rounds_, id, &Round::id);
+            if (round == rounds_.end())
+                round = rounds_.insert(round, {.id = std::string(id), .first = now});
+            ++round->received;
+            round->last = now;
+        }
     }
 
     void obey() {
@@ -99,8 +109,8 @@ class Streams {
         } else if (line.starts_with("report")) {
             std::string rounds;
             for (const auto& round : rounds_) {
-                rounds += fmt::format(R"({}{{"received":{},"first_to_last_us":{:.1f}}})",
-                                      rounds.empty() ? "" : ",", round.received,
+                rounds += fmt::format(R"({}{{"id":"{}","received":{},"first_to_last_us":{:.1f}}})",
+                                      rounds.empty() ? "" : ",", round.id, round.received,
                                       static_cast<double>(round.last - round.first) / 1000);
             }
             say(fmt::format(R"({{"rounds":[{}],"closed":{},"cpu_us":{:.0f}}})", rounds, closed_,

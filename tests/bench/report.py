@@ -17,7 +17,7 @@ class Figure:
         return (self.at_most is not None and self.value > self.at_most) or (self.at_least is not None and self.value < self.at_least)
 
     def line(self):
-        text = f"  {self.name:<44}{number(self.value):>12} {self.unit:<12}"
+        text = f"  {self.name:<50}{number(self.value):>12} {self.unit:<12} "
         if self.at_most is None and self.at_least is None:
             return text.rstrip()
         goal = f"≤ {number(self.at_most)}" if self.at_most is not None else f"≥ {number(self.at_least)}"
@@ -44,7 +44,7 @@ class Report:
         lines = [self.target] + [figure.line() for figure in self.figures]
         for title, parts in self.splits.items():
             lines.append(f"  {title}")
-            lines += [f"    {name:<42}{number(value):>12}" for name, value in parts.items()]
+            lines += [f"    {name:<48}{number(value):>12}" for name, value in parts.items()]
         return "\n".join(lines)
 
     def json(self):
