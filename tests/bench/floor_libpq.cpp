@@ -55,6 +55,7 @@ postgres::Params batch_of(std::size_t size) {
         digests.push_back(base::sha256(ids.back().str()));
     }
     std::vector<std::optional<postgres::Bytes>> keys;
+    keys.reserve(size);
     for (const auto& digest : digests) {
         keys.emplace_back(
             postgres::Bytes{{reinterpret_cast<const char*>(digest.data()), digest.size()}});
