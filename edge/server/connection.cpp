@@ -14,6 +14,8 @@ namespace {
 
 constexpr std::size_t k_read_bytes = 4096;
 constexpr std::size_t k_stream_read_bytes = 64 * 1024;
+constexpr std::size_t k_method_bytes = 8;  // enough to tell HEAD from others
+constexpr std::size_t k_kept_bytes_max = 16 * 1024;
 constexpr std::size_t k_linger_bytes_max = 256 * 1024;
 constexpr auto k_linger_max = std::chrono::seconds(2);
 constexpr std::string_view k_continue = "HTTP/1.1 100 Continue\r\n\r\n";
@@ -31,11 +33,19 @@ class Connection::Stream final : public BodyStream {
         : connection_(connection),
           left_(framing.content_length.value_or(0)),
           chunked_(framing.chunked),
+          continue_due_(framing.expects_continue),
           decoder_(bytes_max) {
         connection_.body_done_ = !chunked_ && left_ == 0;
     }
 
     Task<Result<std::string_view>> read() override {
+        auto piece = co_await read_piece();
+        if (!piece) connection_.body_error_ = piece.error();
+        co_return piece;
+    }
+
+ private:
+    Task<Result<std::string_view>> read_piece() {
         while (!connection_.body_done_) {
             auto input = connection_.unread();
             if (!input.empty() || chunked_) {
@@ -46,6 +56,10 @@ class Connection::Stream final : public BodyStream {
                 if (connection_.body_done_) break;
             }
             connection_.enter(Phase::body, slowest_allowed());
+            // Only now is it certain that somebody wants the body.
+            if (std::exchange(continue_due_, false) &&
+                !co_await connection_.write_all(k_continue, {}))
+                co_return fail(ErrorCode::cancelled, "the client has gone");
             CO_TRY(const auto size, co_await connection_.read_more());
             received_ += size;
         }
@@ -53,7 +67,6 @@ class Connection::Stream final : public BodyStream {
         co_return std::string_view{};
     }
 
- private:
     Result<std::string_view> take(std::string_view& input) {
         if (!chunked_) {
             const auto piece = input.substr(0, left_);
@@ -87,7 +100,7 @@ class Connection::Stream final : public BodyStream {
 
     Connection& connection_;
     std::uint64_t left_;
-    bool chunked_;
+    bool chunked_, continue_due_;
     ChunkedDecoder decoder_;
     std::uint64_t received_ = 0;
     base::SteadyTime started_ = std::chrono::steady_clock::now();
@@ -104,6 +117,7 @@ Connection::Connection(Socket socket, Shared& shared)
 
 void Connection::enter(Phase phase, std::chrono::nanoseconds limit) {
     phase_ = phase;
+    timed_out_ = false;
     phase_ends_ = std::chrono::steady_clock::now() +
                   std::chrono::duration_cast<std::chrono::steady_clock::duration>(limit);
 }
@@ -139,48 +153,61 @@ Task<void> Connection::run() {
 
 Task<void> Connection::serve() {
     while (socket_.is_open()) {
-        if (unread().empty()) {
-            buffer_.clear();
-            consumed_ = 0;
-        }
-        enter(unread().empty() ? Phase::idle : Phase::head,
-              unread().empty() ? shared_.options.idle_timeout : shared_.options.header_timeout);
+        const bool idle = unread().empty();
+        if (idle) give_memory_back();
+        // Who has just come has no reason to be silent.
+        enter(idle ? Phase::idle : Phase::head, idle && !std::exchange(fresh_, false)
+                                                    ? shared_.options.idle_timeout
+                                                    : shared_.options.header_timeout);
         if (!co_await read_head()) co_return;
         if (!co_await serve_request()) co_return;
         if (shared_.draining) co_return;
     }
 }
 
+/// Between requests a connection keeps no more than a small buffer.
+void Connection::give_memory_back() {
+    consumed_ = 0;
+    buffer_.clear();
+    body_.clear();
+    if (buffer_.capacity() > k_kept_bytes_max) buffer_.shrink_to_fit();
+    if (body_.capacity() > k_kept_bytes_max) body_.shrink_to_fit();
+}
+
 /// Reads up to the empty line into head_. False: the connection is over.
 Task<bool> Connection::read_head() {
     bool tolerated = false;
+    std::size_t seen = 0;
     for (;;) {
         // One empty line before the request line is tolerated (RFC 9112 §2.2).
         if (!tolerated && unread().starts_with("\r\n")) {
             consumed_ += 2;
+            seen = 0;
             tolerated = true;
         }
         const auto rest = unread();
-        const auto end = rest.find("\r\n\r\n");
+        const auto end = rest.find("\r\n\r\n", seen < 3 ? 0 : seen - 3);
         const auto size = end == std::string_view::npos ? rest.size() : end + 4;
         if (size > shared_.options.header_bytes_max) {
             const auto line = rest.find("\r\n");
             const bool long_target =
                 line == std::string_view::npos || line > shared_.options.header_bytes_max;
-            co_return co_await refuse(nullptr, ErrorCode::too_large,
-                                      "the request head is too large", long_target ? 414 : 431);
+            co_return co_await refuse_start(ErrorCode::too_large, "the request head is too large",
+                                            long_target ? 414 : 431);
         }
         if (end != std::string_view::npos) {
             head_.assign(rest.substr(0, size));
             consumed_ += size;
             co_return true;
         }
+        if (is_hopeless(rest, seen))
+            co_return co_await refuse_start(ErrorCode::invalid, "this is not HTTP/1.1", 400);
+        seen = rest.size();
         const bool began = !rest.empty();
         auto more = co_await read_more();
         if (!more && timed_out_ && began) {
-            timed_out_ = false;
-            co_return co_await refuse(nullptr, ErrorCode::timeout,
-                                      "the request head did not arrive in time", 408);
+            co_return co_await refuse_start(ErrorCode::timeout,
+                                            "the request head did not arrive in time", 408);
         }
         if (!more) co_return false;
         if (!began) enter(Phase::head, shared_.options.header_timeout);
@@ -212,6 +239,8 @@ Task<bool> Connection::serve_request() {
     ++shared_.stats.requests_total;
     const auto framing =
         check_head(head_, {shared_.options.header_fields_max, shared_.options.target_bytes_max});
+    http_1_0_ = framing && framing->http_1_0;
+    if (framing && framing->later_minor) head_[head_.find("\r\n") - 1] = '1';
     if (!framing)
         co_return co_await refuse(nullptr, ErrorCode::invalid, framing.error().why,
                                   framing.error().status);
@@ -220,12 +249,6 @@ Task<bool> Connection::serve_request() {
         co_return co_await refuse(nullptr, ErrorCode::invalid, "the request head is malformed",
                                   400);
     request.remote_address = remote_;
-    if (request.target == "*") {
-        Response options;
-        options.status = 204;
-        options.headers.emplace_back("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
-        co_return co_await answer(&request, std::move(options), framing->keep_alive);
-    }
     const auto plan = shared_.application.plan(request);
     if (framing->content_length.value_or(0) > plan.bytes_max) {
         co_return co_await refuse(&request, ErrorCode::too_large, "the request body is too large",
@@ -233,27 +256,26 @@ Task<bool> Connection::serve_request() {
     }
     const bool has_body = framing->chunked || framing->content_length.value_or(0) > 0;
     body_done_ = !has_body;
-    if (has_body && framing->expects_continue && unread().empty() &&
-        !co_await write_all(k_continue, {}))
-        co_return false;
-
+    body_error_.reset();
     Stream stream(*this, *framing, plan.bytes_max);
     body_.clear();
     if (plan.stream) {
         request.stream = &stream;
     } else if (has_body) {
         const auto read = co_await read_body(*framing, plan);
-        if (!read && read.error().code == ErrorCode::cancelled) co_return false;
-        if (!read && read.error().code == ErrorCode::timeout) {
-            timed_out_ = false;
-            co_return co_await refuse(&request, ErrorCode::timeout,
-                                      "the request body did not arrive in time", 408);
-        }
-        if (!read)
-            co_return co_await refuse(&request, read.error().code, read.error().detail,
-                                      read.error().code == ErrorCode::too_large ? 413 : 400);
+        if (!read) co_return co_await refuse_body(request, read.error());
         request.body = body_;
     }
+    if (request.target == "*") {
+        Response options;
+        options.status = 204;
+        options.headers.emplace_back("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+        co_return co_await answer(&request, std::move(options), framing->keep_alive);
+    }
+    co_return co_await run_application(request, *framing);
+}
+
+Task<bool> Connection::run_application(Request& request, const Framing& framing) {
     request.client = this;
     enter(Phase::handling, std::chrono::hours(24));
     std::optional<Response> response;
@@ -264,8 +286,8 @@ Task<bool> Connection::serve_request() {
         thrown = e.what();
     }
     on_gone(nullptr);
-    if (timed_out_ && phase_ == Phase::body)
-        timed_out_ = false;  // the handler has turned it into an answer
+    // A handler cannot know that a body which it could not read was the client's fault.
+    if (body_error_) co_return co_await refuse_body(request, *body_error_);
     if (!response)
         response = shared_.application.render(&request,
                                               Error{.code = ErrorCode::internal,
@@ -274,7 +296,21 @@ Task<bool> Connection::serve_request() {
                                                     .field = {},
                                                     .reason = {}},
                                               500);
-    co_return co_await answer(&request, std::move(*response), framing->keep_alive && !peer_closed_);
+    co_return co_await answer(&request, std::move(*response), framing.keep_alive && !peer_closed_);
+}
+
+/// Refuses a head that is not complete.
+Task<bool> Connection::refuse_start(ErrorCode code, std::string_view why, int status) {
+    head_.assign(unread().substr(0, k_method_bytes));
+    co_return co_await refuse(nullptr, code, why, status);
+}
+
+Task<bool> Connection::refuse_body(const Request& request, Error why) {
+    if (why.code == ErrorCode::cancelled) co_return false;
+    const int status = why.code == ErrorCode::timeout     ? 408
+                       : why.code == ErrorCode::too_large ? 413
+                                                          : 400;
+    co_return co_await refuse(&request, why.code, why.detail, status);
 }
 
 Task<Result<void>> Connection::read_body(const Framing& framing, const BodyPlan& plan) {
@@ -317,16 +353,26 @@ std::string& Connection::response_head(const Response& response, bool keep_alive
         out_.append(name).append(": ").append(value).append("\r\n");
     }
     if (!keep_alive) out_ += "Connection: close\r\n";
+    if (keep_alive && http_1_0_) out_ += "Connection: keep-alive\r\n";
     out_ += "\r\n";
     return out_;
 }
 
 Task<bool> Connection::answer(const Request* request, Response response, bool keep_alive) {
     keep_alive = keep_alive && body_done_ && !shared_.draining;
-    const bool head_only = request && request->method == Method::head;
+    // A refused head has no Request, but what it asked for still decides.
+    const bool head_only = request ? request->method == Method::head : head_.starts_with("HEAD ");
+    if (response.feed && !head_only && !shared_.room_for_events())
+        response = shared_.application.render(request,
+                                              Error{.code = ErrorCode::unavailable,
+                                                    .detail = "too many event streams are open",
+                                                    .log = {},
+                                                    .field = {},
+                                                    .reason = {}},
+                                              503);
     const bool streams = response.feed && !head_only;
     const bool bodyless = head_only || response.status == 204 || response.status == 304;
-    response_head(response, keep_alive && !streams, !streams);
+    response_head(response, keep_alive && !streams, !response.feed);
     enter(Phase::writing, shared_.options.send_timeout);
     if (!co_await write_all(out_, bodyless ? std::string_view{} : std::string_view(response.body)))
         co_return false;

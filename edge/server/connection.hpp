@@ -17,8 +17,8 @@ struct Shared {
     ServerStats stats;
     std::string date;  ///< of the Date header, renewed every second
     bool draining = false;
-    std::function<bool(Socket, std::unique_ptr<EventFeed>)>
-        adopt_events;  ///< false: too many streams
+    std::function<bool()> room_for_events;  ///< false: too many streams
+    std::function<void(Socket, std::unique_ptr<EventFeed>)> adopt_events;
 };
 
 class Connection final : public Request::ClientWatch,
@@ -43,14 +43,18 @@ class Connection final : public Request::ClientWatch,
     Task<void> serve();
     Task<bool> read_head();
     Task<bool> serve_request();
+    Task<bool> run_application(Request& request, const Framing& framing);
     Task<Result<void>> read_body(const Framing& framing, const BodyPlan& plan);
     Task<Result<std::size_t>> read_more();
     Task<bool> answer(const Request* request, Response response, bool keep_alive);
+    Task<bool> refuse_start(ErrorCode code, std::string_view why, int status);
+    Task<bool> refuse_body(const Request& request, Error why);
     Task<bool> refuse(const Request* request, ErrorCode code, std::string_view why, int status);
     Task<bool> write_all(std::string_view head, std::string_view body);
     Task<void> linger();
     void enter(Phase phase, std::chrono::nanoseconds limit);
     void watch_peer();
+    void give_memory_back();
     std::string& response_head(const Response& response, bool keep_alive, bool with_length);
     [[nodiscard]] std::string_view unread() const {
         return std::string_view(buffer_).substr(consumed_);
@@ -68,6 +72,9 @@ class Connection final : public Request::ClientWatch,
     Phase phase_ = Phase::idle;
     base::SteadyTime phase_ends_ = base::SteadyTime::max();
     bool timed_out_ = false, peer_closed_ = false, body_done_ = true, watching_ = false;
+    bool fresh_ = true;                ///< no request has come yet
+    bool http_1_0_ = false;            ///< the current request is
+    std::optional<Error> body_error_;  ///< why the current body could not be read
     std::function<void()> gone_;
 };
 

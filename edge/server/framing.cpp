@@ -1,5 +1,7 @@
 #include "edge/server/framing.hpp"
 
+#include <arpa/inet.h>
+
 #include <algorithm>
 #include <array>
 
@@ -45,6 +47,19 @@ bool is_target_char(unsigned char c) {
            c != '`' && c != '{' && c != '|' && c != '}' && c != '#';
 }
 
+/// Every '%' begins a triplet.
+bool is_percent_encoded(std::string_view text) {
+    for (auto at = text.find('%'); at != std::string_view::npos; at = text.find('%', at + 3)) {
+        if (at + 2 >= text.size() || !is_hex(text[at + 1]) || !is_hex(text[at + 2])) return false;
+    }
+    return true;
+}
+
+bool is_ipv6(std::string_view text) {
+    in6_addr ignored{};
+    return inet_pton(AF_INET6, std::string(text).c_str(), &ignored) == 1;
+}
+
 /// Names that a lenient hop would read as a framing field.
 bool imitates_framing(std::string_view name) {
     std::string plain;
@@ -73,12 +88,8 @@ std::expected<void, Violation> check_target(std::string_view target, std::string
     if (target.size() > bytes_max) return refuse("the request target is too long", 414);
     if (!std::ranges::all_of(target, is_target_char))
         return refuse("the request target holds a character that it must not");
-    for (std::size_t i = 0; i < target.size(); ++i) {
-        if (target[i] == '%' &&
-            (i + 2 >= target.size() || !is_hex(target[i + 1]) || !is_hex(target[i + 2]))) {
-            return refuse("the request target holds a broken percent-encoding");
-        }
-    }
+    if (!is_percent_encoded(target))
+        return refuse("the request target holds a broken percent-encoding");
     if (target.starts_with('/')) return {};
     if (target == "*" && method == "OPTIONS") return {};
     for (const std::string_view scheme : {"http://", "https://"}) {
@@ -108,6 +119,7 @@ std::expected<Framing, Violation> check_request_line(std::string_view line,
     }
     if (version[5] != '1') return refuse("only HTTP/1.1 and HTTP/1.0 are spoken here", 505);
     out.http_1_0 = version[7] == '0';
+    out.later_minor = version[7] > '1';
     static constexpr std::array<std::string_view, 7> known = {"GET",   "HEAD",   "POST",   "PUT",
                                                               "PATCH", "DELETE", "OPTIONS"};
     if (std::ranges::find(known, out.method) == known.end())
@@ -175,6 +187,21 @@ std::expected<void, Violation> check_body(const Fields& fields, Framing& out) {
     return {};
 }
 
+/// Extensions are allowed by the grammar and used by nobody but attackers: only the plain
+/// *( ";" token [ "=" token ] ) passes, without padding or quotes.
+bool is_plain_extension(std::string_view text) {
+    while (!text.empty()) {
+        if (text.front() != ';') return false;
+        text.remove_prefix(1);
+        const auto one = text.substr(0, text.find(';'));
+        text.remove_prefix(one.size());
+        const auto equal = one.find('=');
+        if (!is_token(one.substr(0, equal))) return false;
+        if (equal != std::string_view::npos && !is_token(one.substr(equal + 1))) return false;
+    }
+    return true;
+}
+
 }  // namespace
 
 bool is_token(std::string_view text) noexcept {
@@ -189,16 +216,14 @@ bool is_host(std::string_view text) noexcept {
     if (text.front() == '[') {
         const auto close = text.find(']');
         if (close == std::string_view::npos || close < 3) return false;
-        const auto inside = text.substr(1, close - 1);
-        if (!std::ranges::all_of(inside, [](char c) { return is_hex(c) || c == ':' || c == '.'; }))
-            return false;
+        if (!is_ipv6(text.substr(1, close - 1))) return false;
         port = text.substr(close + 1);
         if (!port.empty() && port.front() != ':') return false;
     } else {
         const auto colon = text.find(':');
         const auto name = text.substr(0, colon);
-        constexpr std::string_view extra = "-._~%!$&'()*+,;=";
-        if (name.empty() || !std::ranges::all_of(name, [&](char c) {
+        constexpr std::string_view extra = "-._~%!$&'()*+;=";
+        if (name.empty() || !is_percent_encoded(name) || !std::ranges::all_of(name, [&](char c) {
                 return is_alnum(c) || extra.find(c) != std::string_view::npos;
             })) {
             return false;
@@ -209,6 +234,16 @@ bool is_host(std::string_view text) noexcept {
     port.remove_prefix(1);
     return port.size() <= 5 &&
            std::ranges::all_of(port, [](char c) { return c >= '0' && c <= '9'; });
+}
+
+bool is_hopeless(std::string_view begun, std::size_t seen) noexcept {
+    if (begun.empty() || (begun == "\r")) return false;
+    if (seen == 0 && !is_token(begun.substr(0, 1)) && !begun.starts_with("\r\n")) return true;
+    for (auto at = begun.find('\n', seen); at != std::string_view::npos;
+         at = begun.find('\n', at + 1)) {
+        if (at == 0 || begun[at - 1] != '\r') return true;
+    }
+    return false;
 }
 
 std::expected<Framing, Violation> check_head(std::string_view head, const HeadLimits& limits) {
@@ -295,16 +330,7 @@ ChunkedDecoder::Event ChunkedDecoder::size_line(std::string_view& input) {
     for (const char c : line.substr(0, digits)) {
         size = size << 4 | static_cast<std::uint64_t>(c <= '9' ? c - '0' : lower(c) - 'a' + 10);
     }
-    const auto extension = line.substr(digits);
-    // Extensions are allowed by the grammar and used by nobody but attackers: only the plain
-    // ";name=token" form passes.
-    const bool plain =
-        extension.empty() ||
-        (extension.front() == ';' && std::ranges::all_of(extension.substr(1), [](char c) {
-             return is_alnum(c) || c == '=' || c == ';' ||
-                    k_token_extra.find(c) != std::string_view::npos;
-         }));
-    if (!plain || ++chunks_ > k_chunks_max) return Event::invalid;
+    if (!is_plain_extension(line.substr(digits)) || ++chunks_ > k_chunks_max) return Event::invalid;
     if (size > left_max_) return Event::too_large;
     left_max_ -= size;
     input.remove_prefix(end + 1);

@@ -22,6 +22,7 @@ struct Framing {
     std::optional<std::uint64_t> content_length;
     bool chunked = false;
     bool http_1_0 = false;
+    bool later_minor = false;  ///< HTTP/1.2 and up: served as 1.1 (RFC 9110 §2.5)
     bool keep_alive = true;
     bool expects_continue = false;
     std::string_view method, target;  ///< into the head
@@ -36,10 +37,15 @@ struct HeadLimits {
 [[nodiscard]] std::expected<Framing, Violation> check_head(std::string_view head,
                                                            const HeadLimits& limits);
 
+/// True when the beginning of a head, of which `seen` bytes were looked at before, can never become
+/// a good one: its first byte starts no method, or a line ends with LF alone. Saves waiting for
+/// the rest of what is not HTTP.
+[[nodiscard]] bool is_hopeless(std::string_view begun, std::size_t seen) noexcept;
+
 /// RFC 9110 §5.6.2.
 [[nodiscard]] bool is_token(std::string_view text) noexcept;
 /// Host header or authority: a reg-name, IPv4 or bracketed IPv6 with an optional port; no user
-/// information.
+/// information, and no comma, which only a list of hosts would hold.
 [[nodiscard]] bool is_host(std::string_view text) noexcept;
 
 /// Strict chunked decoder: no trailers, short chunk lines, everything counted.

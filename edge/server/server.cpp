@@ -33,12 +33,16 @@ class BeastServer final : public Server {
                                    options.heartbeat},
                   .stats = {},
                   .date = base::http_date(std::chrono::system_clock::now()),
+                  .room_for_events = {},
                   .adopt_events = {}},
           acceptor_(executor),
           tasks_(executor, [](const std::string&, const std::string&) {}),
           empty_(executor) {
+        shared_.room_for_events = [this] {
+            return events_.size() < shared_.options.event_streams_max;
+        };
         shared_.adopt_events = [this](Socket socket, std::unique_ptr<EventFeed> feed) {
-            return adopt(std::move(socket), std::move(feed));
+            adopt(std::move(socket), std::move(feed));
         };
         const tcp::endpoint endpoint(asio::ip::make_address(options.bind_address), options.port);
         acceptor_.open(endpoint.protocol());
@@ -121,8 +125,7 @@ class BeastServer final : public Server {
         tell_empty();
     }
 
-    bool adopt(Socket socket, std::unique_ptr<EventFeed> feed) {
-        if (events_.size() >= shared_.options.event_streams_max) return false;
+    void adopt(Socket socket, std::unique_ptr<EventFeed> feed) {
         auto stream = std::make_shared<EventConnection>(
             std::move(socket), std::move(feed), shared_.event_limits,
             [this](const std::shared_ptr<EventConnection>& ended) {
@@ -131,7 +134,6 @@ class BeastServer final : public Server {
             });
         events_.insert(stream);
         stream->start();
-        return true;
     }
 
     Task<void> tick() {
