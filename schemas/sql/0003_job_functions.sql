@@ -4,11 +4,12 @@
 CREATE FUNCTION lock_order_key(key text) RETURNS void LANGUAGE sql VOLATILE
     BEGIN ATOMIC SELECT pg_advisory_xact_lock(hashtextextended(key, 0)); END;
 
--- Wakes the lowest parked job of a key if nothing unfinished stands before it. Returns the job announced, or NULL.
--- Call under lock_order_key.
+-- Wakes the lowest parked job of a key if nothing unfinished stands before it. Returns the outbox row that announces it, or NULL:
+-- publish that at once, the relay comes seconds later. Call under lock_order_key.
 CREATE FUNCTION wake_parked(key text, dead_blocks boolean) RETURNS uuid LANGUAGE plpgsql AS $$
 DECLARE
-    next record;
+    next      record;
+    announced uuid;
 BEGIN
     SELECT id, seq INTO next FROM jobs WHERE order_key = key AND status = 'parked' ORDER BY seq LIMIT 1;
     IF NOT FOUND OR EXISTS (
@@ -17,8 +18,9 @@ BEGIN
         RETURN NULL;
     END IF;
     UPDATE jobs SET status = 'queued', requeued_at = now() WHERE id = next.id;
-    INSERT INTO outbox (id, jobs) VALUES (gen_random_uuid(), ARRAY[next.id]);
-    RETURN next.id;
+    announced := gen_random_uuid();  -- no RETURNING: millrace_app may only insert
+    INSERT INTO outbox (id, jobs) VALUES (announced, ARRAY[next.id]);
+    RETURN announced;
 END
 $$;
 
@@ -44,7 +46,8 @@ BEGIN
 END
 $$;
 
--- The fence: ends attempt `number` of a job, or raises MR001 so that the whole transaction rolls back. Wakes the key's next job.
+-- The fence: ends attempt `number` of a job, or raises MR001 so that the whole transaction rolls back. Wakes the key's next job
+-- and returns its announcement.
 CREATE FUNCTION finish_job(job uuid, number integer, outcome job_status, output bytea, dead_blocks boolean) RETURNS uuid
     LANGUAGE plpgsql AS $$
 DECLARE

@@ -110,7 +110,7 @@ Task<Result<void>> serve(service::Service& service, const Config& config, const 
     const auto lease = std::chrono::duration_cast<std::chrono::seconds>(config.worker.lease);
     Worker worker(
         service.executor(), tasks,
-        {.settle = {*stores.app, lifecycle, publisher, *stores.producer, *stores.redis, catalog},
+        {.settle = {*stores.app, *stores.claims, lifecycle, publisher, *stores.producer, *stores.redis, catalog},
          .consumer = *stores.consumer,
          .subscriber = *stores.subscriber,
          .durable = *stores.durable,

@@ -15,6 +15,7 @@ namespace jobs = domain::jobs;
 namespace {
 
 const postgres::Statement k_set_tenant{"set_tenant", "SELECT set_config('app.tenant', $1, true)"};
+constexpr std::size_t k_fence_at = 1;  // after set_tenant
 constexpr auto k_write_timeout = std::chrono::seconds(5);
 constexpr auto k_pause_first = std::chrono::milliseconds(100);
 constexpr auto k_pause_max = std::chrono::milliseconds(2000);
@@ -59,8 +60,12 @@ Settler::Settler(async::TaskGroup& tasks, Ports ports, std::string worker_name)
     : ports_(ports),
       worker_name_(std::move(worker_name)),
       jitter_(base::random_u32()),
+      recovery_(ports_.claims, ports_.catalog),
       completions_(tasks, "completions", {},
-                   [this](std::vector<Item> items) { return flush(std::move(items)); }) {}
+                   [this](std::vector<Item> items) { return flush(std::move(items)); }),
+      woken_(tasks, "woken jobs", {}, [this](std::vector<base::Uuid> outbox) {
+          return publish_woken(std::move(outbox));
+      }) {}
 
 Task<Settled> Settler::settle(Job job, Result<Outcome> outcome) {
     const auto executor = co_await asio::this_coro::executor;
@@ -121,6 +126,8 @@ Task<Result<Settled>> Settler::commit(const Job& job, const Outcome& outcome) {
     if (!done && jobs::is_fenced(done.error())) co_return Settled::fenced;
     if (!done) co_return std::unexpected(done.error());
     if (!outcome.follow_ups.empty()) ports_.publisher.publish({outbox, outcome.follow_ups});
+    if (const auto next = (*done)[k_fence_at][0].get<std::optional<base::Uuid>>(0))
+        (void)woken_.add(base::Uuid(*next));  // full: the relay does it
     std::vector<base::Uuid> ended{job.id.uuid};
     announce_end(ended);
     co_return Settled::committed;
@@ -146,6 +153,13 @@ Task<void> Settler::flush(std::vector<Item> items) {
             owned ? Result<bool>(std::ranges::binary_search(*owned, item.completion.id.uuid))
                   : Result<bool>(std::unexpected(owned.error())));
     }
+}
+
+/// An error leaves them to the relay.
+Task<void> Settler::publish_woken(std::vector<base::Uuid> outbox) {
+    auto found = co_await recovery_.announcements(std::move(outbox), Deadline::in(k_write_timeout));
+    if (!found) co_return;
+    for (auto& announcement : *found) ports_.publisher.publish(std::move(announcement));
 }
 
 Task<Result<Settled>> Settler::give_up_or_wait(const Job& job, const Error& error) {
