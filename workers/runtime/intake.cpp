@@ -104,13 +104,13 @@ Task<Worker::Fetched> Worker::decode(std::vector<kafka::Record>& records) {
 Task<bool> Worker::claim(Fetched& fetched) {
     std::vector<base::Uuid> ids;
     for (const auto& [id, one] : fetched.plain) ids.push_back(id);
-    auto in_flight = held();
-    in_flight.insert(in_flight.end(), ids.begin(), ids.end());
+    claiming_ = ids;
     for (;;) {
-        const auto claimed = co_await lifecycle_.claim(membership_.epoch(), ids, in_flight,
+        const auto claimed = co_await lifecycle_.claim(membership_.epoch(), ids, held(),
                                                        Deadline::in(k_claim_timeout));
         if (claimed) {
             for (const auto& job : *claimed) enqueue(fetched.plain.at(job.id.uuid), job);
+            claiming_.clear();
             if (claimed->size() < ids.size()) co_await bury_orphans(fetched);
             co_return true;
         }
@@ -123,13 +123,13 @@ Task<bool> Worker::claim(Fetched& fetched) {
 Task<bool> Worker::claim_ordered(Fetched& fetched) {
     for (const auto& [id, one] : fetched.ordered) {
         for (;;) {
-            auto in_flight = held();
-            in_flight.push_back(id);
-            const auto claimed = co_await lifecycle_.claim_ordered(
-                membership_.epoch(), id, one.kind->dead_blocks, std::move(in_flight),
-                Deadline::in(k_claim_timeout));
+            claiming_.assign(1, id);
+            const auto claimed =
+                co_await lifecycle_.claim_ordered(membership_.epoch(), id, one.kind->dead_blocks,
+                                                  held(), Deadline::in(k_claim_timeout));
             if (claimed) {
                 if (*claimed) enqueue(one, **claimed);
+                claiming_.clear();
                 break;
             }
             if (claimed.error().code == ErrorCode::not_found) co_return false;
@@ -183,9 +183,10 @@ void Worker::enqueue(const FetchedOne& one, const jobs::Claimed& claimed) {
     }
 }
 
+/// With what is being claimed: a renewal that overtakes the claim's answer must not unlist it.
 std::vector<base::Uuid> Worker::held() const {
-    std::vector<base::Uuid> ids;
-    ids.reserve(claimed_.size());
+    std::vector<base::Uuid> ids = claiming_;
+    ids.reserve(claiming_.size() + claimed_.size());
     for (const auto& [id, attempt] : claimed_) ids.push_back(id);
     return ids;
 }

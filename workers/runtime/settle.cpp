@@ -63,9 +63,8 @@ Settler::Settler(async::TaskGroup& tasks, Ports ports, std::string worker_name)
       recovery_(ports_.claims, ports_.catalog),
       completions_(tasks, "completions", {},
                    [this](std::vector<Item> items) { return flush(std::move(items)); }),
-      woken_(tasks, "woken jobs", {}, [this](std::vector<base::Uuid> outbox) {
-          return publish_woken(std::move(outbox));
-      }) {}
+      woken_(tasks, "woken jobs", {},
+             [this](std::vector<base::Uuid> outbox) { return publish_woken(std::move(outbox)); }) {}
 
 Task<Settled> Settler::settle(Job job, Result<Outcome> outcome) {
     const auto executor = co_await asio::this_coro::executor;
