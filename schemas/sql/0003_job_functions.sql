@@ -41,7 +41,9 @@ BEGIN
         RETURN NULL;
     END IF;
     UPDATE jobs SET status = 'running', attempt = attempt + 1, worker = claimer
-     WHERE id = job AND (status = 'queued' OR (status = 'running' AND worker = claimer)) RETURNING attempt INTO number;
+     WHERE id = job AND (status = 'queued' OR (status = 'running' AND worker = claimer))
+       AND EXISTS (SELECT FROM workers WHERE epoch = claimer)  -- one that was written off takes nothing more
+    RETURNING attempt INTO number;
     RETURN number;
 END
 $$;
