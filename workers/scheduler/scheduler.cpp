@@ -9,6 +9,7 @@ namespace {
 constexpr std::int64_t k_leader_lock = 0x4D52'0000'0000'0000 | 0x7'FFFF'FFFF;
 constexpr auto k_lead_retry = std::chrono::seconds(1);
 constexpr auto k_timeout = std::chrono::seconds(3);
+constexpr auto k_slow_answer = std::chrono::seconds(1);
 
 void warn(std::string_view what, const Error& error) {
     telemetry::log::warning(
@@ -57,6 +58,7 @@ Task<void> Scheduler::run() {
 /// them alike.
 Task<void> Scheduler::lead(postgres::Lock& lock) {
     leading_ = true;
+    judge_from_ = std::chrono::steady_clock::now() + options_.patience;
     leading_gauge_.set(1);
     struct Round {
         Task<void> (Scheduler::*act)();
@@ -113,9 +115,15 @@ Task<void> Scheduler::wake_due() {
     }
 }
 
+/// While the database was away or frozen nobody could renew a lease, and a restart frees all locks:
+/// then those that live get the time to come back. A new leader knows only that it could not ask.
 Task<void> Scheduler::check_workers() {
+    const auto asked = std::chrono::steady_clock::now();
     auto gone = co_await recovery_.gone_workers(Deadline::in(k_timeout));
+    const auto answered = std::chrono::steady_clock::now();
+    if (!gone || answered - asked > k_slow_answer) judge_from_ = answered + options_.patience;
     if (!gone) co_return warn("workers", gone.error());
+    if (answered < judge_from_) co_return;
     for (auto& worker : *gone) {
         const auto name = worker.name;
         const auto why = worker.why;

@@ -12,7 +12,9 @@ struct Options {
     std::chrono::seconds outbox_age{6};   ///< older rows are relayed
     std::chrono::milliseconds tick{200};  ///< due jobs
     std::chrono::milliseconds worker_check{500};
-    std::chrono::seconds sweep{60};         ///< parked keys
+    std::chrono::seconds patience{
+        5};                          ///< nobody is written off so soon after the database was away
+    std::chrono::seconds sweep{60};  ///< parked keys
     std::chrono::seconds orphan_sweep{60};  ///< jobs that nobody announces
     std::chrono::seconds housekeeping{3600};
     int batch = 256;
@@ -47,7 +49,8 @@ class Scheduler {
     Options options_;
     bool leading_ = false;
     bool relaying_ = false;  ///< publications of the last relay are still on their way
-    base::WallTime server_start_{};
+    base::SteadyTime
+        judge_from_{};  ///< before this, the database's silence may be why a lease is past
 
     telemetry::Gauge& leading_gauge_;
     telemetry::Counter& relayed_total_;
