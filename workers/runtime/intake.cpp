@@ -111,7 +111,7 @@ Task<bool> Worker::claim(Fetched& fetched) {
         if (claimed) {
             for (const auto& job : *claimed) enqueue(fetched.plain.at(job.id.uuid), job);
             claiming_.clear();
-            if (claimed->size() < ids.size()) co_await bury_orphans(fetched);
+            if (claimed->size() < ids.size()) co_await bury_orphans(fetched.plain);
             co_return true;
         }
         if (claimed.error().code == ErrorCode::not_found) co_return false;
@@ -121,6 +121,7 @@ Task<bool> Worker::claim(Fetched& fetched) {
 }
 
 Task<bool> Worker::claim_ordered(Fetched& fetched) {
+    bool all = true;
     for (const auto& [id, one] : fetched.ordered) {
         for (;;) {
             claiming_.assign(1, id);
@@ -129,6 +130,7 @@ Task<bool> Worker::claim_ordered(Fetched& fetched) {
                                                   held(), Deadline::in(k_claim_timeout));
             if (claimed) {
                 if (*claimed) enqueue(one, **claimed);
+                all &= claimed->has_value();
                 claiming_.clear();
                 break;
             }
@@ -138,13 +140,14 @@ Task<bool> Worker::claim_ordered(Fetched& fetched) {
             co_await async::delay(executor_, k_claim_pause);
         }
     }
+    if (!all) co_await bury_orphans(fetched.ordered);
     co_return true;
 }
 
 /// Records whose job does not exist: never run. (Those that exist have simply moved on.)
-Task<void> Worker::bury_orphans(const Fetched& fetched) {
+Task<void> Worker::bury_orphans(const std::map<base::Uuid, FetchedOne>& fetched) {
     std::vector<base::Uuid> missing;
-    for (const auto& [id, one] : fetched.plain) {
+    for (const auto& [id, one] : fetched) {
         if (!claimed_.contains(id)) missing.push_back(id);
     }
     auto there = co_await lifecycle_.existing(missing, Deadline::in(k_claim_timeout));
@@ -154,7 +157,7 @@ Task<void> Worker::bury_orphans(const Fetched& fetched) {
     }
     for (const auto& id : missing) {
         if (std::ranges::binary_search(*there, id)) continue;
-        const auto& one = fetched.plain.at(id);
+        const auto& one = fetched.at(id);
         jobs::DeadLetter letter{{id}, 0, "orphan", "no such job in the database", one.origin};
         co_await settler_.bury_record(std::move(letter),
                                       {.value = one.record.input.value_or(""),

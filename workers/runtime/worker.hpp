@@ -55,7 +55,7 @@ class Worker {
     Task<Fetched> decode(std::vector<kafka::Record>& records);
     Task<bool> claim(Fetched& fetched);
     Task<bool> claim_ordered(Fetched& fetched);
-    Task<void> bury_orphans(const Fetched& fetched);
+    Task<void> bury_orphans(const std::map<base::Uuid, FetchedOne>& fetched);
     void enqueue(const FetchedOne& one, const domain::jobs::Claimed& claimed);
 
     void start_next();
