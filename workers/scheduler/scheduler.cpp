@@ -9,6 +9,7 @@ namespace {
 constexpr std::int64_t k_leader_lock = 0x4D52'0000'0000'0000 | 0x7'FFFF'FFFF;
 constexpr auto k_lead_retry = std::chrono::seconds(1);
 constexpr auto k_timeout = std::chrono::seconds(3);
+constexpr auto k_eager = std::chrono::seconds(60);
 constexpr auto k_slow_answer = std::chrono::seconds(1);
 
 void warn(std::string_view what, const Error& error) {
@@ -58,7 +59,8 @@ Task<void> Scheduler::run() {
 /// them alike.
 Task<void> Scheduler::lead(postgres::Lock& lock) {
     leading_ = true;
-    judge_from_ = std::chrono::steady_clock::now() + options_.patience;
+    led_since_ = std::chrono::steady_clock::now();
+    judge_from_ = led_since_ + options_.patience;
     leading_gauge_.set(1);
     struct Round {
         Task<void> (Scheduler::*act)();
@@ -71,7 +73,7 @@ Task<void> Scheduler::lead(postgres::Lock& lock) {
         {&Scheduler::check_workers, options_.worker_check},
         {&Scheduler::relay, std::chrono::milliseconds(500)},
         {&Scheduler::sweep, options_.sweep},
-        {&Scheduler::find_orphans, options_.orphan_sweep},
+        {&Scheduler::find_orphans, options_.orphan_sweep_first},
     };
     while (lock.held()) {
         for (auto& round : rounds) {
@@ -155,7 +157,12 @@ Task<void> Scheduler::sweep() {
     woken_total_.add(*woken);
 }
 
+/// A restart of the server loses claims that had not reached its disk, and ends every leadership:
+/// so the search is eager in the first minute, and slow afterwards.
 Task<void> Scheduler::find_orphans() {
+    const auto now = std::chrono::steady_clock::now();
+    if (now - led_since_ > k_eager && now - searched_ < options_.orphan_sweep) co_return;
+    searched_ = now;
     const auto found = co_await recovery_.announce_orphans(Deadline::in(k_timeout));
     if (!found) co_return warn("orphans", found.error());
     if (*found > 0)

@@ -15,7 +15,8 @@ struct Options {
     std::chrono::seconds patience{
         5};                          ///< nobody is written off so soon after the database was away
     std::chrono::seconds sweep{60};  ///< parked keys
-    std::chrono::seconds orphan_sweep{60};  ///< jobs that nobody announces
+    std::chrono::seconds orphan_sweep{60};       ///< jobs that nobody announces
+    std::chrono::seconds orphan_sweep_first{5};  ///< the same, in the first minute of a leadership
     std::chrono::seconds housekeeping{3600};
     int batch = 256;
     int crashes_max = 3;
@@ -48,6 +49,7 @@ class Scheduler {
     domain::jobs::Recovery recovery_;
     Options options_;
     bool leading_ = false;
+    base::SteadyTime led_since_{}, searched_{};
     bool relaying_ = false;  ///< publications of the last relay are still on their way
     base::SteadyTime
         judge_from_{};  ///< before this, the database's silence may be why a lease is past
