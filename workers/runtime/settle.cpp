@@ -71,9 +71,10 @@ Task<Settled> Settler::settle(Job job, Result<Outcome> outcome) {
     for (auto pause = k_pause_first;; pause = std::min(pause * 2, k_pause_max)) {
         auto settled = co_await once(job, outcome);
         if (settled) co_return *settled;
-        if (!base::is_transient(settled.error().code)) {
-            // The database refuses the effects themselves: the handler's bug or a rule it could not
-            // know. Retrying the attempt decides.
+        const auto code = settled.error().code;
+        if (outcome && (!base::is_transient(code) || code == ErrorCode::internal)) {
+            // The database refuses the effects themselves (a constraint, a right, a missing table):
+            // the handler's bug or a rule it could not know. Retrying the attempt decides.
             telemetry::log::error("the effects of a job were refused",
                                   {{"job_id", job.id.str()},
                                    {"kind", job.kind->name},
