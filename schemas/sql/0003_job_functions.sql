@@ -141,6 +141,10 @@ BEGIN
     buried := '{}';
     DELETE FROM workers WHERE epoch = gone RETURNING name, in_flight INTO who;
     IF NOT FOUND THEN RETURN; END IF;
+    -- As everywhere: an order key is locked before the rows of its jobs.
+    PERFORM lock_order_key(order_key) FROM (
+        SELECT DISTINCT order_key FROM jobs WHERE id = ANY (who.in_flight) AND status = 'running' AND worker = gone
+                                              AND order_key IS NOT NULL ORDER BY 1) keys;
     FOR job IN SELECT id, attempt, cancel FROM jobs
                 WHERE id = ANY (who.in_flight) AND status = 'running' AND worker = gone ORDER BY id FOR UPDATE LOOP
         INSERT INTO job_attempts (job_id, attempt, worker, outcome, cause)
