@@ -100,14 +100,14 @@ Task<Result<Outcome>> effect(Job job, Attempt& attempt) {
 Task<Result<Outcome>> throw_times(Job job, Attempt&) {
     CO_TRY(const auto input, decode(job.input));
     if (input.always || job.attempt <= input.times)
-        throw std::runtime_error("the probe was told to throw");
+        throw std::runtime_error("the probe was told to throw \xff\xfe, no UTF-8");
     co_return echoed(input, job);
 }
 
 Task<Result<Outcome>> large(Job job, Attempt&) {
     CO_TRY(const auto input, decode(job.input));
-    co_return succeed(json::dump(json::Object{
-        {"text", std::string(static_cast<std::size_t>(input.bytes), 'x')}}));
+    co_return succeed(json::dump(
+        json::Object{{"text", std::string(static_cast<std::size_t>(input.bytes), 'x')}}));
 }
 
 Task<Result<Outcome>> stream(Job job, Attempt& attempt) {

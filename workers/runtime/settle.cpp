@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "shared/base/crypto.hpp"
+#include "shared/base/utf8.hpp"
 #include "shared/json/writer.hpp"
 #include "shared/telemetry/log.hpp"
 
@@ -22,6 +23,14 @@ constexpr auto k_pause_max = std::chrono::milliseconds(2000);
 
 std::string_view bytes_of(const base::Uuid& id) {
     return {reinterpret_cast<const char*>(id.bytes.data()), id.bytes.size()};
+}
+
+/// As PostgreSQL takes it: what a handler threw may hold any bytes.
+std::string as_text(std::string text) {
+    if (!base::is_valid_utf8(text) || text.contains('\0')) {
+        std::ranges::replace_if(text, [](unsigned char c) { return c < 0x20 || c > 0x7E; }, '?');
+    }
+    return text;
 }
 
 std::string error_json(std::string_view code, std::string_view message,
@@ -163,7 +172,7 @@ Task<void> Settler::publish_woken(std::vector<base::Uuid> outbox) {
 }
 
 Task<Result<Settled>> Settler::give_up_or_wait(const Job& job, const Error& error) {
-    const auto cause = error.log.empty() ? error.detail : error.log;
+    const auto cause = as_text(error.log.empty() ? error.detail : error.log);
     const auto deadline = Deadline::in(k_write_timeout);
     auto counted = job.attempt;
     if (counted >= job.kind->attempts_max()) {
