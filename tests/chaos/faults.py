@@ -24,6 +24,22 @@ class ChaosStack(Stack):
             self.sql(file.read())
         self.names = [n for n in SERVICES if (edges > 1 or n != "edge-2") and (probes > 1 or n != "worker-probe-2")]
 
+    def override(self, settings):
+        """{process or "*": {variable: value}}: what the processes get beside their environment at their next start."""
+        path = os.path.join(self.home, "overrides.json")
+        with open(path + ".new", "w") as file:
+            json.dump(settings, file)
+        os.replace(path + ".new", path)
+
+    def restart(self, *processes, number=signal.SIGTERM):
+        """Each ends and is started again by the supervisor."""
+        for process in processes:
+            old = self.kill(process, number)
+            eventually(lambda: self.pid(process) not in (None, old), 60, f"a new {process}")
+        for process in processes:
+            if process in SERVICES:
+                eventually(lambda: self.is_ready(process), 60, f"{process} to be ready")
+
     def edges(self):
         return [self.edge(1), self.edge(2)] if "edge-2" in self.names else [self.edge(1)]
 
