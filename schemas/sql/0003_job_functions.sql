@@ -128,8 +128,13 @@ BEGIN
 END
 $$;
 
+-- Twice its process died under it, though perhaps by another job's fault: from now on it runs alone, so that the third time counts
+-- against the one that did it and nobody else.
+CREATE FUNCTION is_suspect(job uuid) RETURNS boolean LANGUAGE sql STABLE
+    RETURN (SELECT count(*) >= 2 FROM job_attempts WHERE job_id = job AND outcome IN ('crashed', 'hung'));
+
 -- A worker that is gone: its running jobs are queued again (or buried after crashes_max crashes), its row is removed.
--- Conditional on the epoch, so a false alarm only costs the work done so far.
+-- Conditional on the epoch, so a false alarm only costs the work done so far. A suspect that was claimed but not run is not counted.
 CREATE FUNCTION requeue_worker(gone bigint, why text, crashes_max integer, OUT announced uuid, OUT buried uuid[])
     LANGUAGE plpgsql AS $$
 DECLARE
@@ -139,7 +144,7 @@ DECLARE
     requeued uuid[] := '{}';
 BEGIN
     buried := '{}';
-    DELETE FROM workers WHERE epoch = gone RETURNING name, in_flight INTO who;
+    DELETE FROM workers WHERE epoch = gone RETURNING name, in_flight, alone INTO who;
     IF NOT FOUND THEN RETURN; END IF;
     -- As everywhere: an order key is locked before the rows of its jobs.
     PERFORM lock_order_key(order_key) FROM (
@@ -148,7 +153,8 @@ BEGIN
     FOR job IN SELECT id, attempt, cancel FROM jobs
                 WHERE id = ANY (who.in_flight) AND status = 'running' AND worker = gone ORDER BY id FOR UPDATE LOOP
         INSERT INTO job_attempts (job_id, attempt, worker, outcome, cause)
-            VALUES (job.id, job.attempt, who.name, why, 'the worker process ' || who.name || ' ' || why || ' while it ran')
+            VALUES (job.id, job.attempt, who.name,
+                    CASE WHEN is_suspect(job.id) AND job.id IS DISTINCT FROM who.alone THEN 'returned' ELSE why END, 'the worker process ' || who.name || ' ' || why || ' while it ran')
             ON CONFLICT DO NOTHING;
         SELECT count(*) INTO crashes FROM job_attempts a WHERE a.job_id = job.id AND a.outcome IN ('crashed', 'hung');
         IF job.cancel THEN

@@ -178,7 +178,7 @@ void Worker::enqueue(const FetchedOne& one, const jobs::Claimed& claimed) {
                           .trace = one.record.trace,
                           .accepted_at = one.record.time,
                           .origin = one.origin},
-                  .alone = claimed.crashed_before};
+                  .alone = claimed.suspect};
     if (queued.alone) {
         suspects_.push_back(std::move(queued));
     } else {

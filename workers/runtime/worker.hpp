@@ -60,6 +60,7 @@ class Worker {
 
     void start_next();
     Task<void> run_attempt(std::shared_ptr<Running> running);
+    Task<bool> mark_alone(base::JobId id);
     Task<Result<Outcome>> call_handler(std::shared_ptr<Running> running);
     void finished(const Running& running, Settled settled);
     Task<void> watch();
@@ -80,7 +81,7 @@ class Worker {
     Membership membership_;
     Settler settler_;
     FairQueue queue_;
-    std::deque<Queued> suspects_;  ///< each runs by itself: its process died under it before
+    std::deque<Queued> suspects_;                  ///< each runs by itself
     std::unordered_map<base::Uuid, int> claimed_;  ///< held by this process: id -> attempt
     std::vector<base::Uuid> claiming_;             ///< on their way into claimed_
     std::unordered_map<base::Uuid, std::shared_ptr<Running>> running_;
