@@ -32,9 +32,11 @@ class ChaosStack(Stack):
         os.replace(path + ".new", path)
 
     def restart(self, *processes, number=signal.SIGTERM):
-        """Each ends and is started again by the supervisor."""
+        """Each ends and is started again by the supervisor, without its pause."""
         for process in processes:
             old = self.kill(process, number)
+            eventually(lambda: self.pid(process) != old, 60, f"the end of {process}")
+            self.release(process)
             eventually(lambda: self.pid(process) not in (None, old), 60, f"a new {process}")
         for process in processes:
             if process in SERVICES:

@@ -7,6 +7,7 @@ import dataclasses
 import http.client
 import json
 import random
+import select
 import threading
 import time
 import urllib.parse
@@ -64,6 +65,10 @@ class Poster:
         self.turn = rng.randrange(len(edges))
 
     def connection(self, address):
+        """As every good pool: a connection that the server has closed meanwhile is not used."""
+        old = self.connections.get(address)
+        if old and old.sock and select.select([old.sock], [], [], 0)[0]:
+            self.connections.pop(address).close()
         if address not in self.connections:
             self.connections[address] = http.client.HTTPConnection(address, timeout=ANSWER_SECONDS)
         return self.connections[address]

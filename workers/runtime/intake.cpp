@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "shared/base/failpoint.hpp"
 #include "shared/events/cloud_event.hpp"
 #include "shared/telemetry/log.hpp"
 #include "workers/runtime/running.hpp"
@@ -54,6 +55,7 @@ Task<bool> Worker::take(std::vector<kafka::Record> records) {
     auto fetched = co_await decode(records);
     if (!fetched.plain.empty() && !co_await claim(fetched)) co_return false;
     if (!fetched.ordered.empty() && !co_await claim_ordered(fetched)) co_return false;
+    base::failpoint::at("claim.committed");
     for (const auto& [partition, seen] : last) {
         ports_.consumer.store(seen.first);  // from here PostgreSQL owns the jobs
         consumed_[partition] = seen.second;

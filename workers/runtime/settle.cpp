@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "shared/base/crypto.hpp"
+#include "shared/base/failpoint.hpp"
 #include "shared/base/utf8.hpp"
 #include "shared/json/writer.hpp"
 #include "shared/telemetry/log.hpp"
@@ -99,6 +100,7 @@ Task<Settled> Settler::settle(Job job, Result<Outcome> outcome) {
 }
 
 Task<Result<Settled>> Settler::once(const Job& job, const Result<Outcome>& outcome) {
+    base::failpoint::at("settle.before");
     if (outcome) co_return co_await commit(job, *outcome);
     const auto& error = outcome.error();
     if (base::is_transient(error.code)) co_return co_await give_up_or_wait(job, error);
@@ -134,6 +136,7 @@ Task<Result<Settled>> Settler::commit(const Job& job, const Outcome& outcome) {
         co_await ports_.app.transaction(std::move(calls), Deadline::in(k_write_timeout));
     if (!done && jobs::is_fenced(done.error())) co_return Settled::fenced;
     if (!done) co_return std::unexpected(done.error());
+    base::failpoint::at("settle.committed");
     if (!outcome.follow_ups.empty()) ports_.publisher.publish({outbox, outcome.follow_ups});
     if (const auto next = (*done)[k_fence_at][0].get<std::optional<base::Uuid>>(0))
         (void)woken_.add(base::Uuid(*next));  // full: the relay does it
@@ -156,7 +159,10 @@ Task<void> Settler::flush(std::vector<Item> items) {
         }
         co_return;
     }
-    if (owned) announce_end(*owned);
+    if (owned) {
+        base::failpoint::at("settle.committed");
+        announce_end(*owned);
+    }
     for (const auto& item : items) {
         item.done.set(
             owned ? Result<bool>(std::ranges::binary_search(*owned, item.completion.id.uuid))
