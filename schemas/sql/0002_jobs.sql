@@ -106,6 +106,7 @@ CREATE TABLE workers (
     started_at  timestamptz NOT NULL DEFAULT now(),
     lease_until timestamptz NOT NULL,
     in_flight   uuid[]      NOT NULL DEFAULT '{}',         -- a superset of what it runs
+    alone       uuid,                                      -- the suspect that it runs with nothing beside it
     topics      text[]      NOT NULL DEFAULT '{}',         -- what it has consumed: per topic the number of
     partitions  integer[]   NOT NULL DEFAULT '{}',         -- partitions assigned to it, and the publication time
     consumed    timestamptz[] NOT NULL DEFAULT '{}'        -- before which all their records are claimed

@@ -4,11 +4,12 @@
 CREATE FUNCTION lock_order_key(key text) RETURNS void LANGUAGE sql VOLATILE
     BEGIN ATOMIC SELECT pg_advisory_xact_lock(hashtextextended(key, 0)); END;
 
--- Wakes the lowest parked job of a key if nothing unfinished stands before it. Returns the job announced, or NULL.
--- Call under lock_order_key.
+-- Wakes the lowest parked job of a key if nothing unfinished stands before it. Returns the outbox row that announces it, or NULL:
+-- publish that at once, the relay comes seconds later. Call under lock_order_key.
 CREATE FUNCTION wake_parked(key text, dead_blocks boolean) RETURNS uuid LANGUAGE plpgsql AS $$
 DECLARE
-    next record;
+    next      record;
+    announced uuid;
 BEGIN
     SELECT id, seq INTO next FROM jobs WHERE order_key = key AND status = 'parked' ORDER BY seq LIMIT 1;
     IF NOT FOUND OR EXISTS (
@@ -17,8 +18,9 @@ BEGIN
         RETURN NULL;
     END IF;
     UPDATE jobs SET status = 'queued', requeued_at = now() WHERE id = next.id;
-    INSERT INTO outbox (id, jobs) VALUES (gen_random_uuid(), ARRAY[next.id]);
-    RETURN next.id;
+    announced := gen_random_uuid();  -- no RETURNING: millrace_app may only insert
+    INSERT INTO outbox (id, jobs) VALUES (announced, ARRAY[next.id]);
+    RETURN announced;
 END
 $$;
 
@@ -39,12 +41,15 @@ BEGIN
         RETURN NULL;
     END IF;
     UPDATE jobs SET status = 'running', attempt = attempt + 1, worker = claimer
-     WHERE id = job AND (status = 'queued' OR (status = 'running' AND worker = claimer)) RETURNING attempt INTO number;
+     WHERE id = job AND (status = 'queued' OR (status = 'running' AND worker = claimer))
+       AND EXISTS (SELECT FROM workers WHERE epoch = claimer)  -- one that was written off takes nothing more
+    RETURNING attempt INTO number;
     RETURN number;
 END
 $$;
 
--- The fence: ends attempt `number` of a job, or raises MR001 so that the whole transaction rolls back. Wakes the key's next job.
+-- The fence: ends attempt `number` of a job, or raises MR001 so that the whole transaction rolls back. Wakes the key's next job
+-- and returns its announcement.
 CREATE FUNCTION finish_job(job uuid, number integer, outcome job_status, output bytea, dead_blocks boolean) RETURNS uuid
     LANGUAGE plpgsql AS $$
 DECLARE
@@ -123,8 +128,13 @@ BEGIN
 END
 $$;
 
+-- Twice its process died under it, though perhaps by another job's fault: from now on it runs alone, so that the third time counts
+-- against the one that did it and nobody else.
+CREATE FUNCTION is_suspect(job uuid) RETURNS boolean LANGUAGE sql STABLE
+    RETURN (SELECT count(*) >= 2 FROM job_attempts WHERE job_id = job AND outcome IN ('crashed', 'hung'));
+
 -- A worker that is gone: its running jobs are queued again (or buried after crashes_max crashes), its row is removed.
--- Conditional on the epoch, so a false alarm only costs the work done so far.
+-- Conditional on the epoch, so a false alarm only costs the work done so far. A suspect that was claimed but not run is not counted.
 CREATE FUNCTION requeue_worker(gone bigint, why text, crashes_max integer, OUT announced uuid, OUT buried uuid[])
     LANGUAGE plpgsql AS $$
 DECLARE
@@ -134,12 +144,17 @@ DECLARE
     requeued uuid[] := '{}';
 BEGIN
     buried := '{}';
-    DELETE FROM workers WHERE epoch = gone RETURNING name, in_flight INTO who;
+    DELETE FROM workers WHERE epoch = gone RETURNING name, in_flight, alone INTO who;
     IF NOT FOUND THEN RETURN; END IF;
+    -- As everywhere: an order key is locked before the rows of its jobs.
+    PERFORM lock_order_key(order_key) FROM (
+        SELECT DISTINCT order_key FROM jobs WHERE id = ANY (who.in_flight) AND status = 'running' AND worker = gone
+                                              AND order_key IS NOT NULL ORDER BY 1) keys;
     FOR job IN SELECT id, attempt, cancel FROM jobs
                 WHERE id = ANY (who.in_flight) AND status = 'running' AND worker = gone ORDER BY id FOR UPDATE LOOP
         INSERT INTO job_attempts (job_id, attempt, worker, outcome, cause)
-            VALUES (job.id, job.attempt, who.name, why, 'the worker process ' || who.name || ' ' || why || ' while it ran')
+            VALUES (job.id, job.attempt, who.name,
+                    CASE WHEN is_suspect(job.id) AND job.id IS DISTINCT FROM who.alone THEN 'returned' ELSE why END, 'the worker process ' || who.name || ' ' || why || ' while it ran')
             ON CONFLICT DO NOTHING;
         SELECT count(*) INTO crashes FROM job_attempts a WHERE a.job_id = job.id AND a.outcome IN ('crashed', 'hung');
         IF job.cancel THEN

@@ -4,6 +4,8 @@
 
 #include <filesystem>
 
+#include "shared/base/failpoint.hpp"
+
 namespace millrace::config {
 
 using namespace std::chrono_literals;
@@ -24,6 +26,12 @@ Process Process::read(Loader& in, std::string default_name) {
                                   "where /livez, /readyz and /metrics listen");
     out.metrics_port = static_cast<std::uint16_t>(
         in.integer("MILLRACE_METRICS_PORT", 0, 0, 65535, "their port; 0: any"));
+    out.failpoint =
+        in.text("MILLRACE_FAILPOINT", "",
+                "for fault tests: a place of shared/base/failpoint.hpp and what happens "
+                "there, such as accept.committed=crash@20");
+    if (!out.failpoint.empty() && !base::failpoint::parse(out.failpoint))
+        in.problem("MILLRACE_FAILPOINT: must be <place>=crash[@n] or <place>=delay:<n>ms[@n]");
     out.shutdown_grace =
         in.span("MILLRACE_SHUTDOWN_GRACE", 25s, 0ms, 600s, "how long work may go on after SIGTERM");
     return out;

@@ -12,7 +12,7 @@ namespace millrace::config {
 
 struct Process {
     bool development = false;
-    std::string name, log_level, otlp_url, metrics_address;
+    std::string name, log_level, otlp_url, metrics_address, failpoint;
     std::uint16_t metrics_port = 0;
     std::chrono::milliseconds shutdown_grace{};
     static Process read(Loader& in, std::string default_name);

@@ -13,6 +13,7 @@
 #include <fstream>
 
 #include "shared/base/crypto.hpp"
+#include "shared/base/failpoint.hpp"
 #include "shared/http_client/http_client.hpp"
 #include "shared/service/health.hpp"
 #include "shared/telemetry/log.hpp"
@@ -64,6 +65,10 @@ Service::Service(const config::Process& process, std::string program)
       tasks_(make_group()),
       stopping_(executor()) {
     telemetry::log::configure(process_.name, level_of(process_.log_level));
+    if (auto plan = base::failpoint::parse(process_.failpoint)) {
+        telemetry::log::warning("a failpoint is armed", {{"plan", process_.failpoint}});
+        base::failpoint::arm(std::move(*plan));
+    }
     metrics_.observe("process_cpu_seconds_total", "User and system CPU time", "counter",
                      cpu_seconds);
     metrics_.observe("process_resident_memory_bytes", "Resident memory", "gauge", resident_bytes);

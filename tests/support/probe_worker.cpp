@@ -1,6 +1,7 @@
 #include "tests/support/probe_worker.hpp"
 
 #include <cstdlib>
+#include <stdexcept>
 
 #include "shared/async/event.hpp"
 #include "shared/json/reader.hpp"
@@ -17,11 +18,17 @@ using workers::runtime::succeed;
 namespace {
 
 struct Input {
-    std::string echo, text;
+    std::string echo, text, op;
     std::chrono::milliseconds pause{};
     std::int64_t times = 0;
+    std::int64_t bytes = 0;
     bool always = true;  ///< no `times` given
 };
+
+// The table is made by tests/support/probe_effects.sql, on the systems that tests start.
+const postgres::Statement k_effect{
+    "probe_effect",
+    "INSERT INTO probe_effects (job_id, attempt, order_key, op) VALUES ($1, $2, $3, $4)"};
 
 Result<Input> decode(const std::string& text) {
     TRY(const auto document, json::parse(text));
@@ -29,6 +36,8 @@ Result<Input> decode(const std::string& text) {
     Input out{.echo = in.raw("echo"),
               .text = in.optional_string("text", {0, 100'000}).value_or("")};
     out.pause = std::chrono::milliseconds(in.optional_integer("ms", 0, 600'000).value_or(0));
+    out.op = in.optional_string("op", {0, 100}).value_or("");
+    out.bytes = in.optional_integer("bytes", 0, 64 << 20).value_or(0);
     const auto times = in.optional_integer("times", 0, 1000);
     out.times = times.value_or(0);
     out.always = !times;
@@ -77,6 +86,30 @@ Task<Result<Outcome>> abort_process(Job job, Attempt&) {
     co_return echoed(input, job);
 }
 
+Task<Result<Outcome>> effect(Job job, Attempt& attempt) {
+    CO_TRY(const auto input, decode(job.input));
+    if (input.pause.count() > 0) co_await async::delay(attempt.executor(), input.pause);
+    if (job.attempt <= input.times)
+        co_return fail(ErrorCode::unavailable, "the probe was told to fail");
+    auto outcome = echoed(input, job);
+    outcome.effects.push_back(
+        postgres::call(k_effect, job.id, job.attempt, job.order_key, input.op));
+    co_return outcome;
+}
+
+Task<Result<Outcome>> throw_times(Job job, Attempt&) {
+    CO_TRY(const auto input, decode(job.input));
+    if (input.always || job.attempt <= input.times)
+        throw std::runtime_error("the probe was told to throw \xff\xfe, no UTF-8");
+    co_return echoed(input, job);
+}
+
+Task<Result<Outcome>> large(Job job, Attempt&) {
+    CO_TRY(const auto input, decode(job.input));
+    co_return succeed(json::dump(
+        json::Object{{"text", std::string(static_cast<std::size_t>(input.bytes), 'x')}}));
+}
+
 Task<Result<Outcome>> stream(Job job, Attempt& attempt) {
     CO_TRY(const auto input, decode(job.input));
     std::string_view rest = input.text;
@@ -94,9 +127,18 @@ Task<Result<Outcome>> stream(Job job, Attempt& attempt) {
 }  // namespace
 
 std::map<std::string, workers::runtime::Handler> probe_handlers() {
-    return {{"probe.ok", ok},         {"probe.sleep", sleep},       {"probe.fail", fail_times},
-            {"probe.never", never},   {"probe.hang", hang},         {"probe.abort", abort_process},
-            {"probe.stream", stream}, {"probe.ordered", fail_times}};
+    return {{"probe.ok", ok},
+            {"probe.sleep", sleep},
+            {"probe.fail", fail_times},
+            {"probe.never", never},
+            {"probe.hang", hang},
+            {"probe.abort", abort_process},
+            {"probe.stream", stream},
+            {"probe.ordered", fail_times},
+            {"probe.effect", effect},
+            {"probe.effect_ordered", effect},
+            {"probe.throw", throw_times},
+            {"probe.large", large}};
 }
 
 }  // namespace millrace::tests

@@ -14,10 +14,14 @@ namespace millrace::tests {
 /// probe.fail     {"times": n}              → fails transiently n times, then succeeds
 /// probe.never    {}                        → can never work
 /// probe.hang     {}                        → never ends by itself
-/// probe.abort    {"times": n}              → takes its process down n times (every time without
-/// `times`), then succeeds probe.stream   {"text": …, "ms": pause}  → says the text word by word;
-/// the result's answer is the text probe.ordered  {"echo": any, "times": n} → like ok and fail, one
-/// after the other per order key
+/// probe.abort    {"times": n}              → takes its process down n times (always without
+///                                            `times`), then succeeds
+/// probe.throw    {"times": n}              → the handler throws, likewise
+/// probe.large    {"bytes": n}              → a result of that size
+/// probe.stream   {"text": …, "ms": pause}  → says the text word by word; it is the answer, too
+/// probe.ordered  {"echo": any, "times": n} → like ok and fail, one after the other per order key
+/// probe.effect   {"op": …, "times": n, "ms": pause} → one row in probe_effects through the fence
+/// probe.effect_ordered                     → the same, one after the other per order key
 [[nodiscard]] std::map<std::string, workers::runtime::Handler> probe_handlers();
 
 }  // namespace millrace::tests

@@ -17,6 +17,7 @@ const postgres::Statement k_spend{"usage_insert", R"sql(
 INSERT INTO usage (job_id, attempt, call, tenant_id, purpose, provider, model, tokens_in, tokens_out, cost_usd, latency_ms, outcome)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10::float8, $11, $12) ON CONFLICT DO NOTHING)sql"};
 constexpr auto k_spend_timeout = std::chrono::seconds(3);
+constexpr auto k_alone_timeout = std::chrono::seconds(2);
 constexpr auto k_tick = std::chrono::milliseconds(100);
 constexpr int k_ticks_per_cancel_check = 20;
 }  // namespace
@@ -63,6 +64,10 @@ Task<void> Worker::run_attempt(std::shared_ptr<Running> running) {
     span.set("job.id", running->job.id.str());
     span.set("job.attempt", std::int64_t{running->job.attempt});
     running->job.trace = span.context();
+    if (running->alone && !co_await mark_alone(running->job.id)) {
+        finished(*running, Settled::fenced);
+        co_return;
+    }
     running->handling = true;
     auto outcome = co_await call_handler(running);
     running->handling = false;
@@ -75,7 +80,22 @@ Task<void> Worker::run_attempt(std::shared_ptr<Running> running) {
     if (!outcome)
         span.fail(outcome.error().log.empty() ? outcome.error().detail : outcome.error().log);
     const auto settled = co_await settler_.settle(running->job, std::move(outcome));
+    if (running->alone) {
+        (void)co_await lifecycle_.run_alone(membership_.epoch(), std::nullopt,
+                                            Deadline::in(k_alone_timeout));
+    }
     finished(*running, settled);
+}
+
+/// False when this process has been written off.
+Task<bool> Worker::mark_alone(base::JobId id) {
+    for (;;) {
+        const auto marked =
+            co_await lifecycle_.run_alone(membership_.epoch(), id, Deadline::in(k_alone_timeout));
+        if (marked) co_return true;
+        if (marked.error().code == ErrorCode::not_found) co_return false;
+        co_await async::delay(executor_, k_tick);
+    }
 }
 
 Task<Result<Outcome>> Worker::call_handler(std::shared_ptr<Running> running) {

@@ -15,7 +15,7 @@ namespace millrace::workers::runtime {
 /// A claimed job that has not started.
 struct Queued {
     Job job;
-    bool alone = false;  ///< an earlier attempt took its process down
+    bool alone = false;  ///< a suspect: its process died under it twice
 };
 
 class FairQueue {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "shared/base/failpoint.hpp"
 #include "shared/events/cloud_event.hpp"
 #include "shared/telemetry/log.hpp"
 #include "workers/runtime/running.hpp"
@@ -54,6 +55,7 @@ Task<bool> Worker::take(std::vector<kafka::Record> records) {
     auto fetched = co_await decode(records);
     if (!fetched.plain.empty() && !co_await claim(fetched)) co_return false;
     if (!fetched.ordered.empty() && !co_await claim_ordered(fetched)) co_return false;
+    base::failpoint::at("claim.committed");
     for (const auto& [partition, seen] : last) {
         ports_.consumer.store(seen.first);  // from here PostgreSQL owns the jobs
         consumed_[partition] = seen.second;
@@ -104,14 +106,14 @@ Task<Worker::Fetched> Worker::decode(std::vector<kafka::Record>& records) {
 Task<bool> Worker::claim(Fetched& fetched) {
     std::vector<base::Uuid> ids;
     for (const auto& [id, one] : fetched.plain) ids.push_back(id);
-    auto in_flight = held();
-    in_flight.insert(in_flight.end(), ids.begin(), ids.end());
+    claiming_ = ids;
     for (;;) {
-        const auto claimed = co_await lifecycle_.claim(membership_.epoch(), ids, in_flight,
+        const auto claimed = co_await lifecycle_.claim(membership_.epoch(), ids, held(),
                                                        Deadline::in(k_claim_timeout));
         if (claimed) {
             for (const auto& job : *claimed) enqueue(fetched.plain.at(job.id.uuid), job);
-            if (claimed->size() < ids.size()) co_await bury_orphans(fetched);
+            claiming_.clear();
+            if (claimed->size() < ids.size()) co_await bury_orphans(fetched.plain);
             co_return true;
         }
         if (claimed.error().code == ErrorCode::not_found) co_return false;
@@ -121,15 +123,17 @@ Task<bool> Worker::claim(Fetched& fetched) {
 }
 
 Task<bool> Worker::claim_ordered(Fetched& fetched) {
+    bool all = true;
     for (const auto& [id, one] : fetched.ordered) {
         for (;;) {
-            auto in_flight = held();
-            in_flight.push_back(id);
-            const auto claimed = co_await lifecycle_.claim_ordered(
-                membership_.epoch(), id, one.kind->dead_blocks, std::move(in_flight),
-                Deadline::in(k_claim_timeout));
+            claiming_.assign(1, id);
+            const auto claimed =
+                co_await lifecycle_.claim_ordered(membership_.epoch(), id, one.kind->dead_blocks,
+                                                  held(), Deadline::in(k_claim_timeout));
             if (claimed) {
                 if (*claimed) enqueue(one, **claimed);
+                all &= claimed->has_value();
+                claiming_.clear();
                 break;
             }
             if (claimed.error().code == ErrorCode::not_found) co_return false;
@@ -138,13 +142,14 @@ Task<bool> Worker::claim_ordered(Fetched& fetched) {
             co_await async::delay(executor_, k_claim_pause);
         }
     }
+    if (!all) co_await bury_orphans(fetched.ordered);
     co_return true;
 }
 
 /// Records whose job does not exist: never run. (Those that exist have simply moved on.)
-Task<void> Worker::bury_orphans(const Fetched& fetched) {
+Task<void> Worker::bury_orphans(const std::map<base::Uuid, FetchedOne>& fetched) {
     std::vector<base::Uuid> missing;
-    for (const auto& [id, one] : fetched.plain) {
+    for (const auto& [id, one] : fetched) {
         if (!claimed_.contains(id)) missing.push_back(id);
     }
     auto there = co_await lifecycle_.existing(missing, Deadline::in(k_claim_timeout));
@@ -154,7 +159,7 @@ Task<void> Worker::bury_orphans(const Fetched& fetched) {
     }
     for (const auto& id : missing) {
         if (std::ranges::binary_search(*there, id)) continue;
-        const auto& one = fetched.plain.at(id);
+        const auto& one = fetched.at(id);
         jobs::DeadLetter letter{{id}, 0, "orphan", "no such job in the database", one.origin};
         co_await settler_.bury_record(std::move(letter),
                                       {.value = one.record.input.value_or(""),
@@ -175,7 +180,7 @@ void Worker::enqueue(const FetchedOne& one, const jobs::Claimed& claimed) {
                           .trace = one.record.trace,
                           .accepted_at = one.record.time,
                           .origin = one.origin},
-                  .alone = claimed.crashed_before};
+                  .alone = claimed.suspect};
     if (queued.alone) {
         suspects_.push_back(std::move(queued));
     } else {
@@ -183,9 +188,10 @@ void Worker::enqueue(const FetchedOne& one, const jobs::Claimed& claimed) {
     }
 }
 
+/// With what is being claimed: a renewal that overtakes the claim's answer must not unlist it.
 std::vector<base::Uuid> Worker::held() const {
-    std::vector<base::Uuid> ids;
-    ids.reserve(claimed_.size());
+    std::vector<base::Uuid> ids = claiming_;
+    ids.reserve(claiming_.size() + claimed_.size());
     for (const auto& [id, attempt] : claimed_) ids.push_back(id);
     return ids;
 }

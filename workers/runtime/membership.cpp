@@ -23,7 +23,9 @@ Task<void> Membership::keep(std::function<Report()> report) {
     auto progressed = std::chrono::steady_clock::now();
     for (;;) {
         co_await async::delay(executor, options_.renew_every);
-        auto now = report();
+        if (!lock_ || !lock_->held()) co_await retake_lock();
+        auto now =
+            report();  // nothing is awaited between the report and its renewal: it must not age
         if (!now.progress) {
             telemetry::log::error("no progress: the lease is not renewed",
                                   {{"worker", options_.name}});
@@ -31,7 +33,6 @@ Task<void> Membership::keep(std::function<Report()> report) {
             continue;
         }
         progressed = std::chrono::steady_clock::now();
-        if (!lock_ || !lock_->held()) co_await retake_lock();
         const auto renewed =
             co_await lifecycle_.renew(epoch_, std::move(now.in_flight), std::move(now.consumed),
                                       options_.lease, Deadline::in(options_.renew_every));

@@ -108,23 +108,23 @@ Task<Result<void>> serve(service::Service& service, const Config& config, const 
     jobs::Lifecycle lifecycle(*stores.claims, *stores.durable);
     jobs::Publisher publisher(tasks, *stores.producer, *stores.claims, catalog);
     const auto lease = std::chrono::duration_cast<std::chrono::seconds>(config.worker.lease);
-    Worker worker(
-        service.executor(), tasks,
-        {.settle = {*stores.app, lifecycle, publisher, *stores.producer, *stores.redis, catalog},
-         .consumer = *stores.consumer,
-         .subscriber = *stores.subscriber,
-         .durable = *stores.durable,
-         .claims = *stores.claims,
-         .tracer = service.tracer(),
-         .metrics = service.metrics()},
-        std::move(handlers),
-        {.membership = {.name = config.process.name,
-                        .role = role,
-                        .lease = lease,
-                        .renew_every = config.worker.lease / 5},
-         .concurrency = static_cast<std::size_t>(config.worker.concurrency),
-         .claimed_max = static_cast<std::size_t>(config.worker.claimed_max),
-         .fetch_max = static_cast<std::size_t>(config.worker.fetch_max)});
+    Worker worker(service.executor(), tasks,
+                  {.settle = {*stores.app, *stores.claims, lifecycle, publisher, *stores.producer,
+                              *stores.redis, catalog},
+                   .consumer = *stores.consumer,
+                   .subscriber = *stores.subscriber,
+                   .durable = *stores.durable,
+                   .claims = *stores.claims,
+                   .tracer = service.tracer(),
+                   .metrics = service.metrics()},
+                  std::move(handlers),
+                  {.membership = {.name = config.process.name,
+                                  .role = role,
+                                  .lease = lease,
+                                  .renew_every = config.worker.lease / 5},
+                   .concurrency = static_cast<std::size_t>(config.worker.concurrency),
+                   .claimed_max = static_cast<std::size_t>(config.worker.claimed_max),
+                   .fetch_max = static_cast<std::size_t>(config.worker.fetch_max)});
     Watchdog watchdog(config.worker.lease * 2);
     tasks.spawn("watchdog beat", beat(service.executor(), watchdog));
     auto ended = co_await worker.join(Deadline::in(k_start_timeout));

@@ -5,6 +5,8 @@
 #include <algorithm>
 
 #include "shared/base/crypto.hpp"
+#include "shared/base/failpoint.hpp"
+#include "shared/base/utf8.hpp"
 #include "shared/json/writer.hpp"
 #include "shared/telemetry/log.hpp"
 
@@ -15,12 +17,21 @@ namespace jobs = domain::jobs;
 namespace {
 
 const postgres::Statement k_set_tenant{"set_tenant", "SELECT set_config('app.tenant', $1, true)"};
+constexpr std::size_t k_fence_at = 1;  // after set_tenant
 constexpr auto k_write_timeout = std::chrono::seconds(5);
 constexpr auto k_pause_first = std::chrono::milliseconds(100);
 constexpr auto k_pause_max = std::chrono::milliseconds(2000);
 
 std::string_view bytes_of(const base::Uuid& id) {
     return {reinterpret_cast<const char*>(id.bytes.data()), id.bytes.size()};
+}
+
+/// As PostgreSQL takes it: what a handler threw may hold any bytes.
+std::string as_text(std::string text) {
+    if (!base::is_valid_utf8(text) || text.contains('\0')) {
+        std::ranges::replace_if(text, [](unsigned char c) { return c < 0x20 || c > 0x7E; }, '?');
+    }
+    return text;
 }
 
 std::string error_json(std::string_view code, std::string_view message,
@@ -59,17 +70,21 @@ Settler::Settler(async::TaskGroup& tasks, Ports ports, std::string worker_name)
     : ports_(ports),
       worker_name_(std::move(worker_name)),
       jitter_(base::random_u32()),
+      recovery_(ports_.claims, ports_.catalog),
       completions_(tasks, "completions", {},
-                   [this](std::vector<Item> items) { return flush(std::move(items)); }) {}
+                   [this](std::vector<Item> items) { return flush(std::move(items)); }),
+      woken_(tasks, "woken jobs", {},
+             [this](std::vector<base::Uuid> outbox) { return publish_woken(std::move(outbox)); }) {}
 
 Task<Settled> Settler::settle(Job job, Result<Outcome> outcome) {
     const auto executor = co_await asio::this_coro::executor;
     for (auto pause = k_pause_first;; pause = std::min(pause * 2, k_pause_max)) {
         auto settled = co_await once(job, outcome);
         if (settled) co_return *settled;
-        if (!base::is_transient(settled.error().code)) {
-            // The database refuses the effects themselves: the handler's bug or a rule it could not
-            // know. Retrying the attempt decides.
+        const auto code = settled.error().code;
+        if (outcome && (!base::is_transient(code) || code == ErrorCode::internal)) {
+            // The database refuses the effects themselves (a constraint, a right, a missing table):
+            // the handler's bug or a rule it could not know. Retrying the attempt decides.
             telemetry::log::error("the effects of a job were refused",
                                   {{"job_id", job.id.str()},
                                    {"kind", job.kind->name},
@@ -85,6 +100,7 @@ Task<Settled> Settler::settle(Job job, Result<Outcome> outcome) {
 }
 
 Task<Result<Settled>> Settler::once(const Job& job, const Result<Outcome>& outcome) {
+    base::failpoint::at("settle.before");
     if (outcome) co_return co_await commit(job, *outcome);
     const auto& error = outcome.error();
     if (base::is_transient(error.code)) co_return co_await give_up_or_wait(job, error);
@@ -120,7 +136,10 @@ Task<Result<Settled>> Settler::commit(const Job& job, const Outcome& outcome) {
         co_await ports_.app.transaction(std::move(calls), Deadline::in(k_write_timeout));
     if (!done && jobs::is_fenced(done.error())) co_return Settled::fenced;
     if (!done) co_return std::unexpected(done.error());
+    base::failpoint::at("settle.committed");
     if (!outcome.follow_ups.empty()) ports_.publisher.publish({outbox, outcome.follow_ups});
+    if (const auto next = (*done)[k_fence_at][0].get<std::optional<base::Uuid>>(0))
+        (void)woken_.add(base::Uuid(*next));  // full: the relay does it
     std::vector<base::Uuid> ended{job.id.uuid};
     announce_end(ended);
     co_return Settled::committed;
@@ -140,7 +159,10 @@ Task<void> Settler::flush(std::vector<Item> items) {
         }
         co_return;
     }
-    if (owned) announce_end(*owned);
+    if (owned) {
+        base::failpoint::at("settle.committed");
+        announce_end(*owned);
+    }
     for (const auto& item : items) {
         item.done.set(
             owned ? Result<bool>(std::ranges::binary_search(*owned, item.completion.id.uuid))
@@ -148,8 +170,15 @@ Task<void> Settler::flush(std::vector<Item> items) {
     }
 }
 
+/// An error leaves them to the relay.
+Task<void> Settler::publish_woken(std::vector<base::Uuid> outbox) {
+    auto found = co_await recovery_.announcements(std::move(outbox), Deadline::in(k_write_timeout));
+    if (!found) co_return;
+    for (auto& announcement : *found) ports_.publisher.publish(std::move(announcement));
+}
+
 Task<Result<Settled>> Settler::give_up_or_wait(const Job& job, const Error& error) {
-    const auto cause = error.log.empty() ? error.detail : error.log;
+    const auto cause = as_text(error.log.empty() ? error.detail : error.log);
     const auto deadline = Deadline::in(k_write_timeout);
     auto counted = job.attempt;
     if (counted >= job.kind->attempts_max()) {

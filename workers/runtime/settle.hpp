@@ -8,6 +8,7 @@
 #include "shared/async/one_shot.hpp"
 #include "shared/domain/jobs/lifecycle.hpp"
 #include "shared/domain/jobs/publish.hpp"
+#include "shared/domain/jobs/recovery.hpp"
 #include "shared/redis/redis.hpp"
 #include "workers/runtime/handler.hpp"
 
@@ -19,7 +20,8 @@ enum class Settled : std::uint8_t { committed, fenced, retried, dead };
 class Settler {
  public:
     struct Ports {
-        postgres::Database& app;  ///< millrace_app
+        postgres::Database& app;     ///< millrace_app
+        postgres::Database& claims;  ///< millrace_pipeline
         domain::jobs::Lifecycle& lifecycle;
         domain::jobs::Publisher& publisher;
         kafka::Producer& producer;
@@ -42,6 +44,7 @@ class Settler {
     };
 
     Task<void> flush(std::vector<Item> items);
+    Task<void> publish_woken(std::vector<base::Uuid> outbox);
     Task<Result<Settled>> commit(const Job& job, const Outcome& outcome);
     Task<Result<Settled>> give_up_or_wait(const Job& job, const Error& error);
     Task<Result<Settled>> once(const Job& job, const Result<Outcome>& outcome);
@@ -50,7 +53,9 @@ class Settler {
     Ports ports_;
     std::string worker_name_;
     std::minstd_rand jitter_;
+    domain::jobs::Recovery recovery_;
     async::Batcher<Item> completions_;
+    async::Batcher<base::Uuid> woken_;  ///< announcements of the next jobs of order keys
 };
 
 }  // namespace millrace::workers::runtime

@@ -55,11 +55,12 @@ class Worker {
     Task<Fetched> decode(std::vector<kafka::Record>& records);
     Task<bool> claim(Fetched& fetched);
     Task<bool> claim_ordered(Fetched& fetched);
-    Task<void> bury_orphans(const Fetched& fetched);
+    Task<void> bury_orphans(const std::map<base::Uuid, FetchedOne>& fetched);
     void enqueue(const FetchedOne& one, const domain::jobs::Claimed& claimed);
 
     void start_next();
     Task<void> run_attempt(std::shared_ptr<Running> running);
+    Task<bool> mark_alone(base::JobId id);
     Task<Result<Outcome>> call_handler(std::shared_ptr<Running> running);
     void finished(const Running& running, Settled settled);
     Task<void> watch();
@@ -80,8 +81,9 @@ class Worker {
     Membership membership_;
     Settler settler_;
     FairQueue queue_;
-    std::deque<Queued> suspects_;  ///< each runs by itself: its process died under it before
+    std::deque<Queued> suspects_;                  ///< each runs by itself
     std::unordered_map<base::Uuid, int> claimed_;  ///< held by this process: id -> attempt
+    std::vector<base::Uuid> claiming_;             ///< on their way into claimed_
     std::unordered_map<base::Uuid, std::shared_ptr<Running>> running_;
     std::map<std::pair<std::string, std::int32_t>, base::WallTime>
         consumed_;  ///< publication time of the last claimed record

@@ -9,6 +9,8 @@ namespace {
 constexpr std::int64_t k_leader_lock = 0x4D52'0000'0000'0000 | 0x7'FFFF'FFFF;
 constexpr auto k_lead_retry = std::chrono::seconds(1);
 constexpr auto k_timeout = std::chrono::seconds(3);
+constexpr auto k_eager = std::chrono::seconds(60);
+constexpr auto k_slow_answer = std::chrono::seconds(1);
 
 void warn(std::string_view what, const Error& error) {
     telemetry::log::warning(
@@ -57,6 +59,8 @@ Task<void> Scheduler::run() {
 /// them alike.
 Task<void> Scheduler::lead(postgres::Lock& lock) {
     leading_ = true;
+    led_since_ = std::chrono::steady_clock::now();
+    judge_from_ = led_since_ + options_.patience;
     leading_gauge_.set(1);
     struct Round {
         Task<void> (Scheduler::*act)();
@@ -69,7 +73,7 @@ Task<void> Scheduler::lead(postgres::Lock& lock) {
         {&Scheduler::check_workers, options_.worker_check},
         {&Scheduler::relay, std::chrono::milliseconds(500)},
         {&Scheduler::sweep, options_.sweep},
-        {&Scheduler::find_orphans, options_.orphan_sweep},
+        {&Scheduler::find_orphans, options_.orphan_sweep_first},
     };
     while (lock.held()) {
         for (auto& round : rounds) {
@@ -113,9 +117,15 @@ Task<void> Scheduler::wake_due() {
     }
 }
 
+/// While the database was away or frozen nobody could renew a lease, and a restart frees all locks:
+/// then those that live get the time to come back. A new leader knows only that it could not ask.
 Task<void> Scheduler::check_workers() {
+    const auto asked = std::chrono::steady_clock::now();
     auto gone = co_await recovery_.gone_workers(Deadline::in(k_timeout));
+    const auto answered = std::chrono::steady_clock::now();
+    if (!gone || answered - asked > k_slow_answer) judge_from_ = answered + options_.patience;
     if (!gone) co_return warn("workers", gone.error());
+    if (answered < judge_from_) co_return;
     for (auto& worker : *gone) {
         const auto name = worker.name;
         const auto why = worker.why;
@@ -147,7 +157,12 @@ Task<void> Scheduler::sweep() {
     woken_total_.add(*woken);
 }
 
+/// A restart of the server loses claims that had not reached its disk, and ends every leadership:
+/// so the search is eager in the first minute, and slow afterwards.
 Task<void> Scheduler::find_orphans() {
+    const auto now = std::chrono::steady_clock::now();
+    if (now - led_since_ > k_eager && now - searched_ < options_.orphan_sweep) co_return;
+    searched_ = now;
     const auto found = co_await recovery_.announce_orphans(Deadline::in(k_timeout));
     if (!found) co_return warn("orphans", found.error());
     if (*found > 0)

@@ -12,8 +12,11 @@ struct Options {
     std::chrono::seconds outbox_age{6};   ///< older rows are relayed
     std::chrono::milliseconds tick{200};  ///< due jobs
     std::chrono::milliseconds worker_check{500};
-    std::chrono::seconds sweep{60};         ///< parked keys
-    std::chrono::seconds orphan_sweep{60};  ///< jobs that nobody announces
+    std::chrono::seconds patience{
+        5};                          ///< nobody is written off so soon after the database was away
+    std::chrono::seconds sweep{60};  ///< parked keys
+    std::chrono::seconds orphan_sweep{60};       ///< jobs that nobody announces
+    std::chrono::seconds orphan_sweep_first{5};  ///< the same, in the first minute of a leadership
     std::chrono::seconds housekeeping{3600};
     int batch = 256;
     int crashes_max = 3;
@@ -46,8 +49,10 @@ class Scheduler {
     domain::jobs::Recovery recovery_;
     Options options_;
     bool leading_ = false;
+    base::SteadyTime led_since_{}, searched_{};
     bool relaying_ = false;  ///< publications of the last relay are still on their way
-    base::WallTime server_start_{};
+    base::SteadyTime
+        judge_from_{};  ///< before this, the database's silence may be why a lease is past
 
     telemetry::Gauge& leading_gauge_;
     telemetry::Counter& relayed_total_;

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <map>
 
+#include "shared/base/failpoint.hpp"
+
 namespace millrace::domain::jobs {
 
 namespace {
@@ -119,6 +121,8 @@ Task<void> Acceptor::flush_batch(std::vector<Item> items) {
     if (done) done = co_await resolve_keys(items, inserted, answers, deadline);
     ++stats_.batches;
 
+    if (done) base::failpoint::at("accept.committed");
+
     Announcement announcement{outbox, {}};
     for (std::size_t i = 0; i < items.size(); ++i) {
         if (!done) answers[i] = std::unexpected(done.error());
@@ -127,7 +131,9 @@ Task<void> Acceptor::flush_batch(std::vector<Item> items) {
         items[i].done.set(std::move(answers[i]));
         if (ours) announcement.jobs.push_back(std::move(items[i].job));
     }
-    if (!announcement.jobs.empty()) publisher_.publish(std::move(announcement));
+    if (announcement.jobs.empty()) co_return;
+    base::failpoint::at("publish.before");
+    publisher_.publish(std::move(announcement));
 }
 
 Task<Result<void>> Acceptor::insert(std::vector<Item>& items, const base::Uuid& outbox,

@@ -29,9 +29,10 @@ UPDATE jobs SET status = 'running', attempt = attempt + 1, worker = $1
  WHERE jobs.id = wanted.id AND (jobs.status = 'queued' OR (jobs.status = 'running' AND jobs.worker = $1))
    AND EXISTS (SELECT FROM workers WHERE epoch = $1)
 RETURNING jobs.id, jobs.attempt,
-          jobs.attempt > 1 AND EXISTS (SELECT FROM job_attempts a WHERE a.job_id = jobs.id AND a.outcome IN ('crashed', 'hung')))sql"};
+          jobs.attempt > 2 AND is_suspect(jobs.id))sql"};
+const Statement k_alone{"worker_alone", "UPDATE workers SET alone = $2 WHERE epoch = $1"};
 const Statement k_claim_ordered{"jobs_claim_ordered", R"sql(
-SELECT n, n > 1 AND EXISTS (SELECT FROM job_attempts a WHERE a.job_id = $1 AND a.outcome IN ('crashed', 'hung'))
+SELECT n, n > 2 AND is_suspect($1)
   FROM claim_ordered($1, $2, $3) AS n WHERE n IS NOT NULL)sql"};
 const Statement k_existing{"jobs_existing", "SELECT id FROM jobs WHERE id = ANY ($1::uuid[])"};
 const Statement k_input{"jobs_input", "SELECT input FROM jobs WHERE id = $1"};
@@ -136,6 +137,13 @@ Task<Result<std::optional<Claimed>>> Lifecycle::claim_ordered(Epoch epoch, base:
     if (results[1].empty()) co_return std::optional<Claimed>();
     const auto row = results[1][0];
     co_return std::optional<Claimed>(Claimed{{id}, row.get<std::int32_t>(0), row.get<bool>(1)});
+}
+
+Task<Result<void>> Lifecycle::run_alone(Epoch epoch, std::optional<JobId> id, Deadline deadline) {
+    CO_TRY(const auto rows, co_await claims_.run(postgres::call(k_alone, epoch, id), deadline));
+    if (rows.affected() == 0)
+        co_return fail(ErrorCode::not_found, "this worker has been written off");
+    co_return Result<void>{};
 }
 
 Task<Result<std::vector<base::Uuid>>> Lifecycle::existing(std::vector<base::Uuid> ids,

@@ -17,8 +17,8 @@ using Epoch = std::int64_t;  ///< one worker process
 /// A job in a worker's hands.
 struct Claimed {
     JobId id;
-    int attempt = 0;              ///< the fencing token
-    bool crashed_before = false;  ///< an earlier attempt took its process down: run it alone
+    int attempt = 0;       ///< the fencing token
+    bool suspect = false;  ///< its process died under it twice: run it alone
 };
 
 /// The end of one attempt without effects.
@@ -70,6 +70,9 @@ class Lifecycle {
     Task<Result<std::optional<Claimed>>> claim_ordered(Epoch epoch, base::Uuid id, bool dead_blocks,
                                                        std::vector<base::Uuid> in_flight,
                                                        Deadline deadline);
+    /// Says which suspect is about to run with nothing beside it (nullopt: none), so that a crash
+    /// is laid at its door only. `not_found`: written off.
+    Task<Result<void>> run_alone(Epoch epoch, std::optional<JobId> id, Deadline deadline);
     /// Which of these ids exist at all: the others are orphans.
     Task<Result<std::vector<base::Uuid>>> existing(std::vector<base::Uuid> ids, Deadline deadline);
     Task<Result<std::string>> input(base::Uuid id, Deadline deadline);

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "shared/base/failpoint.hpp"
+
 namespace millrace::domain::jobs {
 
 namespace {
@@ -70,6 +72,7 @@ void Publisher::publish(Announcement announcement, std::function<void(bool)> don
             ++(delivered ? stats_.published : stats_.failed);
             pending->failed |= !delivered;
             if (--pending->left > 0) return;
+            base::failpoint::at("publish.delivered");
             // A full queue of deletions leaves the row to the relay: a repeated
             // record, nothing lost.
             if (!pending->failed) (void)deletes_.add(base::Uuid(pending->outbox));

@@ -13,9 +13,9 @@ SELECT o.id, j.id, j.tenant_id, j.owner_id, j.kind, j.lane, j.order_key, j.trace
   FROM (SELECT id, jobs FROM outbox WHERE created_at <= now() - make_interval(secs => $1) ORDER BY id LIMIT $2) o
   LEFT JOIN LATERAL (SELECT * FROM jobs WHERE jobs.id = ANY (o.jobs) AND jobs.status = 'queued' ORDER BY jobs.seq) j ON true
  ORDER BY o.id)sql"};
-const Statement k_one_row{"outbox_one", R"sql(
+const Statement k_announced{"outbox_announced", R"sql(
 SELECT o.id, j.id, j.tenant_id, j.owner_id, j.kind, j.lane, j.order_key, j.trace, j.input
-  FROM outbox o JOIN jobs j ON j.id = ANY (o.jobs) WHERE o.id = $1 AND j.status = 'queued' ORDER BY j.seq)sql"};
+  FROM outbox o JOIN jobs j ON j.id = ANY (o.jobs) WHERE o.id = ANY ($1::uuid[]) AND j.status = 'queued' ORDER BY o.id, j.seq)sql"};
 const Statement k_release_due{"due_release", "SELECT release_due($1)"};
 
 // A worker's session lock is free within a second of its death. Right after a restart of the server
@@ -58,7 +58,7 @@ WITH topic AS (
       CROSS JOIN LATERAL unnest(w.topics, w.partitions, w.consumed) AS c (name, partitions, before)
      WHERE c.name = topic.name AND c.partitions > 0
      GROUP BY topic.name, topic.worker, topic.lane, topic.partitions
-    HAVING sum(c.partitions) = topic.partitions
+    HAVING sum(c.partitions) >= topic.partitions  -- an operator may have added some
 ), lost AS (
     SELECT j.id FROM jobs j
       JOIN unnest($5::text[], $6::text[]) AS k (kind, worker) ON k.kind = j.kind
@@ -130,9 +130,15 @@ Task<Result<std::vector<Announcement>>> Recovery::unpublished(std::chrono::secon
     co_return announcements_of(rows, catalog_);
 }
 
+Task<Result<std::vector<Announcement>>> Recovery::announcements(std::vector<base::Uuid> outbox,
+                                                                Deadline deadline) {
+    CO_TRY(const auto rows, co_await db_.run(postgres::call(k_announced, outbox), deadline));
+    co_return announcements_of(rows, catalog_);
+}
+
 Task<Result<Announcement>> Recovery::announcement(base::Uuid outbox, Deadline deadline) {
-    CO_TRY(const auto rows, co_await db_.run(postgres::call(k_one_row, outbox), deadline));
-    auto found = announcements_of(rows, catalog_);
+    std::vector<base::Uuid> one{outbox};
+    CO_TRY(auto found, co_await announcements(std::move(one), deadline));
     co_return found.empty() ? Announcement{outbox, {}} : std::move(found.front());
 }
 

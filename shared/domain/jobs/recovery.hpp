@@ -21,6 +21,10 @@ class Recovery {
     /// Jobs that became due, announced through the outbox; publish them at once.
     Task<Result<Announcement>> release_due(int batch, Deadline deadline);
 
+    /// What these outbox rows announce, to publish it now. A row that is gone is left out.
+    Task<Result<std::vector<Announcement>>> announcements(std::vector<base::Uuid> outbox,
+                                                          Deadline deadline);
+
     struct Gone {
         Epoch epoch;
         std::string name;
