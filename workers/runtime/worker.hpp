@@ -61,6 +61,7 @@ class Worker {
     void start_next();
     Task<void> run_attempt(std::shared_ptr<Running> running);
     Task<Result<Outcome>> call_handler(std::shared_ptr<Running> running);
+    Task<Result<void>> find_repeated(Running& running);
     void finished(const Running& running, Settled settled);
     Task<void> watch();
     void cancel_job(const base::Uuid& id);
