@@ -104,13 +104,14 @@ Task<Worker::Fetched> Worker::decode(std::vector<kafka::Record>& records) {
 Task<bool> Worker::claim(Fetched& fetched) {
     std::vector<base::Uuid> ids;
     for (const auto& [id, one] : fetched.plain) ids.push_back(id);
-    auto in_flight = held();
-    in_flight.insert(in_flight.end(), ids.begin(), ids.end());
+    claiming_ = ids;
+    const auto in_flight = held();
     for (;;) {
         const auto claimed = co_await lifecycle_.claim(membership_.epoch(), ids, in_flight,
                                                        Deadline::in(k_claim_timeout));
         if (claimed) {
             for (const auto& job : *claimed) enqueue(fetched.plain.at(job.id.uuid), job);
+            claiming_.clear();
             if (claimed->size() < ids.size()) co_await bury_orphans(fetched);
             co_return true;
         }
@@ -123,13 +124,13 @@ Task<bool> Worker::claim(Fetched& fetched) {
 Task<bool> Worker::claim_ordered(Fetched& fetched) {
     for (const auto& [id, one] : fetched.ordered) {
         for (;;) {
-            auto in_flight = held();
-            in_flight.push_back(id);
-            const auto claimed = co_await lifecycle_.claim_ordered(
-                membership_.epoch(), id, one.kind->dead_blocks, std::move(in_flight),
-                Deadline::in(k_claim_timeout));
+            claiming_ = {id};
+            const auto claimed =
+                co_await lifecycle_.claim_ordered(membership_.epoch(), id, one.kind->dead_blocks,
+                                                  held(), Deadline::in(k_claim_timeout));
             if (claimed) {
                 if (*claimed) enqueue(one, **claimed);
+                claiming_.clear();
                 break;
             }
             if (claimed.error().code == ErrorCode::not_found) co_return false;
@@ -186,8 +187,10 @@ void Worker::enqueue(const FetchedOne& one, const jobs::Claimed& claimed) {
 
 std::vector<base::Uuid> Worker::held() const {
     std::vector<base::Uuid> ids;
-    ids.reserve(claimed_.size());
+    ids.reserve(claimed_.size() + claiming_.size());
     for (const auto& [id, attempt] : claimed_) ids.push_back(id);
+    // A renewal sent while a claim is on its way comes after it, and must not strike its jobs out.
+    ids.insert(ids.end(), claiming_.begin(), claiming_.end());
     return ids;
 }
 

@@ -83,6 +83,7 @@ class Worker {
     FairQueue queue_;
     std::deque<Queued> suspects_;  ///< each runs by itself: its process died under it before
     std::unordered_map<base::Uuid, int> claimed_;  ///< held by this process: id -> attempt
+    std::vector<base::Uuid> claiming_;  ///< asked for, not yet answered: held, if the answer is yes
     std::unordered_map<base::Uuid, std::shared_ptr<Running>> running_;
     std::map<std::pair<std::string, std::int32_t>, base::WallTime>
         consumed_;  ///< publication time of the last claimed record
