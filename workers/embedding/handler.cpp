@@ -91,6 +91,7 @@ class Embedding {
                 std::make_move_iterator(first),
                 std::make_move_iterator(first + static_cast<std::ptrdiff_t>(size)));
             CO_TRY_VOID(co_await add_vectors(batch));
+            if (job_.shadow) continue;  // nothing to compare in it, and nobody to remove it
             auto staged = co_await ports_.files.stage(job_.tenant, asked.file, generation,
                                                       std::move(batch), attempt_.deadline());
             if (!staged && staged.error().code == ErrorCode::not_found) {

@@ -9,7 +9,7 @@
 #include "shared/async/task_group.hpp"
 #include "shared/config/groups.hpp"
 #include "shared/events/catalog.hpp"
-#include "shared/kafka/kafka.hpp"
+#include "shared/kafka/reader.hpp"
 #include "shared/postgres/postgres.hpp"
 
 namespace millrace::workers::ops {
@@ -24,11 +24,21 @@ class Context {
     [[nodiscard]] bool json() const noexcept { return json_; }
     void set_json(bool json) noexcept { json_ = json; }
 
+    /// Who acts: the user of the operating system, or whom --as names.
+    [[nodiscard]] std::string actor() const;
+    void act_as(std::string name) { actor_ = std::move(name); }
+
     /// As the owner of the schema: migrations only.
     postgres::Database& owner();
     postgres::Database& pipeline();
     postgres::Database& app();
+    /// Reads only, as millrace_pipeline, with minutes of time for statements over all jobs.
+    postgres::Database& survey();
     kafka::Admin& kafka();
+    kafka::Reader& reader();
+    kafka::Producer& producer();
+    /// The consumer group of a worker.
+    [[nodiscard]] std::string group_of(std::string_view worker) const;
     const events::Catalog& catalog();
     /// Base URL of the public API.
     [[nodiscard]] std::string edge_url() const;
@@ -38,10 +48,15 @@ class Context {
     Task<void> close();
 
  private:
+    [[nodiscard]] std::string brokers() const;
+
     Executor executor_;
     bool json_ = false;
-    std::unique_ptr<postgres::Database> owner_, pipeline_, app_;
+    std::string actor_;
+    std::unique_ptr<postgres::Database> owner_, pipeline_, app_, survey_;
     std::unique_ptr<kafka::Admin> kafka_;
+    std::unique_ptr<kafka::Reader> reader_;
+    std::unique_ptr<kafka::Producer> producer_;
     std::optional<events::Catalog> catalog_;
 };
 
@@ -55,5 +70,11 @@ void add_jobs(CLI::App& app, Context& context, Run& run);
 void add_import(CLI::App& app, Context& context, Run& run);
 void add_search(CLI::App& app, Context& context, Run& run);
 void add_eval(CLI::App& app, Context& context, Run& run);
+void add_verify(CLI::App& app, Context& context, Run& run);
+void add_redrive(CLI::App& app, Context& context, Run& run);
+void add_lag(CLI::App& app, Context& context, Run& run);
+void add_tail(CLI::App& app, Context& context, Run& run);
+void add_replay(CLI::App& app, Context& context, Run& run);
+void add_audit(CLI::App& app, Context& context, Run& run);
 
 }  // namespace millrace::workers::ops

@@ -1,4 +1,6 @@
 #include <fmt/format.h>
+#include <pwd.h>
+#include <unistd.h>
 
 #include "workers/ops/command.hpp"
 
@@ -16,16 +18,22 @@ std::string need(const char* name, const char* meaning) {
     return value;
 }
 
-std::unique_ptr<postgres::Database> open(Executor executor, std::string dsn, std::string role,
-                                         std::chrono::milliseconds timeout) {
+std::unique_ptr<postgres::Database> open(
+    Executor executor, std::string dsn, std::string role, std::chrono::milliseconds timeout,
+    std::vector<std::pair<std::string, std::string>> settings = {}) {
     return postgres::make_database(executor, {.dsn = std::move(dsn),
                                               .role = std::move(role),
                                               .application_name = "millrace-ops",
                                               .statement_timeout = timeout,
-                                              .lock_timeout = timeout});
+                                              .lock_timeout = timeout,
+                                              .settings = std::move(settings)});
 }
 
 }  // namespace
+
+std::string Context::brokers() const {
+    return need("MILLRACE_KAFKA_BROKERS", "host:port, separated by commas");
+}
 
 Context::Context(Executor executor) : executor_(std::move(executor)) {}
 Context::~Context() = default;
@@ -56,11 +64,43 @@ postgres::Database& Context::app() {
     return *app_;
 }
 
+postgres::Database& Context::survey() {
+    using namespace std::chrono_literals;
+    if (!survey_)
+        survey_ = open(executor_, need("MILLRACE_PG_DSN", "the PostgreSQL connection string"),
+                       "millrace_pipeline", 30min,
+                       {{"default_transaction_read_only", "on"},
+                        {"default_transaction_isolation", "repeatable read"}});
+    return *survey_;
+}
+
 kafka::Admin& Context::kafka() {
-    if (!kafka_)
-        kafka_ =
-            kafka::make_admin(need("MILLRACE_KAFKA_BROKERS", "host:port, separated by commas"));
+    if (!kafka_) kafka_ = kafka::make_admin(brokers());
     return *kafka_;
+}
+
+kafka::Reader& Context::reader() {
+    if (!reader_) reader_ = kafka::make_reader(brokers());
+    return *reader_;
+}
+
+kafka::Producer& Context::producer() {
+    if (!producer_)
+        producer_ = kafka::make_producer(executor_, {.brokers = brokers(),
+                                                     .client_id = "millrace-ops",
+                                                     .message_timeout = std::chrono::seconds(20)});
+    return *producer_;
+}
+
+std::string Context::group_of(std::string_view worker) const {
+    config::Loader loader;
+    return fmt::format("millrace-{}{}", worker, loader.text("MILLRACE_TOPIC_SUFFIX", "", ""));
+}
+
+std::string Context::actor() const {
+    if (!actor_.empty()) return actor_;
+    const auto* user = ::getpwuid(::getuid());
+    return user != nullptr ? user->pw_name : fmt::format("uid {}", ::getuid());
 }
 
 const events::Catalog& Context::catalog() {
@@ -90,7 +130,8 @@ config::Embeddings Context::embeddings() const {
 }
 
 Task<void> Context::close() {
-    for (auto* db : {owner_.get(), pipeline_.get(), app_.get()}) {
+    producer_.reset();  // whoever published has waited for the reports
+    for (auto* db : {owner_.get(), pipeline_.get(), app_.get(), survey_.get()}) {
         if (db) co_await db->close();
     }
 }

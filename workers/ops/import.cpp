@@ -1,7 +1,6 @@
 // millrace-ops import: a folder of documents into a tenant, through the public API.
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <fstream>
@@ -11,6 +10,7 @@
 #include "shared/json/reader.hpp"
 #include "shared/json/writer.hpp"
 #include "workers/ops/tenant_api.hpp"
+#include "workers/ops/text.hpp"
 
 namespace millrace::workers::ops {
 
@@ -96,7 +96,7 @@ class Import {
             const auto done = co_await one(file);
             if (!done) {
                 ++failed_;
-                fmt::print(stderr, "{}{}: {}\n", tty_ ? "\r\033[K" : "",
+                fmt::print(stderr, "{}{}: {}\n", progress_.erase(),
                            file.lexically_relative(folder_).string(), done.error().detail);
             }
             show(false);
@@ -139,15 +139,7 @@ class Import {
         return base::hex(digest.finish());
     }
 
-    void show(bool last) {
-        if (!tty_) return;
-        constexpr std::size_t k_width = 40;
-        const auto done = imported_ + skipped_ + failed_;
-        const auto filled = files_.empty() ? k_width : done * k_width / files_.size();
-        fmt::print(stderr, "\r\033[K[{}{}] {}/{}{}", std::string(filled, '#'),
-                   std::string(k_width - filled, '.'), done, files_.size(), last ? "\n" : "");
-        std::fflush(stderr);
-    }
+    void show(bool last) const { progress_.show(imported_ + skipped_ + failed_, last); }
 
     Context& context_;
     TenantApi& api_;
@@ -155,7 +147,7 @@ class Import {
     fs::path folder_;
     std::vector<fs::path> files_;
     std::size_t next_ = 0, imported_ = 0, skipped_ = 0, failed_ = 0;
-    const bool tty_ = ::isatty(STDERR_FILENO) == 1;
+    Progress progress_{files_.size()};
 };
 
 Result<std::vector<fs::path>> documents_in(const fs::path& folder) {

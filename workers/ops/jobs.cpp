@@ -2,9 +2,10 @@
 
 #include <fmt/format.h>
 
+#include "shared/domain/jobs/replay.hpp"
 #include "shared/domain/jobs/view.hpp"
 #include "shared/json/writer.hpp"
-#include "workers/ops/command.hpp"
+#include "workers/ops/audit.hpp"
 
 namespace millrace::workers::ops {
 
@@ -18,7 +19,6 @@ SELECT id, tenant_id, kind, status::text, attempt, created_at, finished_at FROM 
  ORDER BY id DESC LIMIT $4)sql"};
 const postgres::Statement k_attempts{"ops_job_attempts", R"sql(
 SELECT attempt, worker, outcome, cause, ended_at FROM job_attempts WHERE job_id = $1 ORDER BY attempt, ended_at)sql"};
-const postgres::Statement k_redrive{"ops_job_redrive", "SELECT redrive_job($1)"};
 
 struct Filter {
     std::optional<std::string> status, kind, tenant;
@@ -111,22 +111,39 @@ Task<Result<void>> show(Context& context, std::string text) {
     co_return Result<void>{};
 }
 
+Task<Result<void>> redrive_one(Context& context, base::JobId id, Acting& acting) {
+    domain::jobs::Replay replay(context.pipeline(), context.catalog(), acting.actor);
+    std::vector<base::Uuid> one{id.uuid};
+    CO_TRY(const auto done,
+           co_await replay.redrive(std::move(one), "", base::uuid_v7(), Deadline::in(k_timeout)));
+    acting.counts["queued"] = done[0].second == domain::jobs::Redriven::queued ? 1 : 0;
+    switch (done[0].second) {
+        case domain::jobs::Redriven::queued:
+            co_return Result<void>{};
+        case domain::jobs::Redriven::busy:
+            co_return fail(ErrorCode::conflict,
+                           "a later job of its key is running: try again when that has ended");
+        case domain::jobs::Redriven::unchanged:
+            co_return fail(ErrorCode::conflict,
+                           "only a job that failed, died or was cancelled can be sent round again");
+        case domain::jobs::Redriven::unknown:
+            break;
+    }
+    co_return fail(ErrorCode::not_found, "there is no such job");
+}
+
 Task<Result<void>> retry(Context& context, std::string text) {
     CO_TRY(const auto id, parse_id(text));
-    CO_TRY(const auto rows,
-           co_await context.pipeline().run(postgres::call(k_redrive, id), Deadline::in(k_timeout)));
-    if (!rows[0].get<bool>(0)) {
-        co_return fail(ErrorCode::conflict,
-                       "only a job that failed, died or was cancelled can be sent round again");
-    }
+    CO_TRY_VOID(co_await audited(
+        context, "jobs retry", {{"job_id", id.str()}},
+        [&context, id](Acting& acting) { return redrive_one(context, id, acting); }));
     fmt::print("{}\n", context.json()
                            ? fmt::format(R"({{"job_id":"{}","status":"queued"}})", id.str())
                            : id.str() + " is queued again");
     co_return Result<void>{};
 }
 
-Task<Result<void>> cancel(Context& context, std::string text) {
-    CO_TRY(const auto id, parse_id(text));
+Task<Result<void>> cancel_one(Context& context, base::JobId id, Acting& acting) {
     domain::jobs::Reader reader(context.pipeline());
     CO_TRY(const auto before, co_await reader.cancel(id, Deadline::in(k_timeout)));
     if (!before) co_return fail(ErrorCode::not_found, "there is no such job");
@@ -135,9 +152,18 @@ Task<Result<void>> cancel(Context& context, std::string text) {
                                                         domain::jobs::to_string(*before)));
     }
     const bool requested = *before == domain::jobs::Status::running;
+    acting.counts[requested ? "requested" : "cancelled"] = 1;
     fmt::print("{}\n", context.json()
                            ? fmt::format(R"({{"job_id":"{}","requested":{}}})", id.str(), requested)
                            : id.str() + (requested ? " was asked to stop" : " is cancelled"));
+    co_return Result<void>{};
+}
+
+Task<Result<void>> cancel(Context& context, std::string text) {
+    CO_TRY(const auto id, parse_id(text));
+    CO_TRY_VOID(co_await audited(
+        context, "jobs cancel", {{"job_id", id.str()}},
+        [&context, id](Acting& acting) { return cancel_one(context, id, acting); }));
     co_return Result<void>{};
 }
 

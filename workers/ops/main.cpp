@@ -43,6 +43,8 @@ int main(int argc, char** argv) {
     app.fallthrough();
     bool json = false;
     app.add_flag("--json", json, "Print JSON");
+    std::string actor;
+    app.add_option("--as", actor, "who acts, for the audit log [the system's user]");
     workers::ops::Run run;
     workers::ops::add_migrate(app, context, run);
     workers::ops::add_topics(app, context, run);
@@ -50,8 +52,15 @@ int main(int argc, char** argv) {
     workers::ops::add_import(app, context, run);
     workers::ops::add_search(app, context, run);
     workers::ops::add_eval(app, context, run);
+    workers::ops::add_verify(app, context, run);
+    workers::ops::add_redrive(app, context, run);
+    workers::ops::add_lag(app, context, run);
+    workers::ops::add_tail(app, context, run);
+    workers::ops::add_replay(app, context, run);
+    workers::ops::add_audit(app, context, run);
     CLI11_PARSE(app, argc, argv);
     context.set_json(json);
+    context.act_as(actor);
     int exit_code = 0;
     asio::co_spawn(io, perform(context, std::move(run), exit_code), asio::detached);
     io.run();

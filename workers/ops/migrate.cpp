@@ -4,7 +4,7 @@
 #include <fmt/format.h>
 
 #include "shared/base/crypto.hpp"
-#include "workers/ops/command.hpp"
+#include "workers/ops/audit.hpp"
 #include "workers/ops/embedded_sql.hpp"
 
 namespace millrace::workers::ops {
@@ -23,6 +23,7 @@ Task<Result<void>> migrate(Context& context) {
     auto& db = context.owner();
     CO_TRY_VOID(co_await db.script(k_ledger, Deadline::in(k_timeout)));
     int applied = 0;
+    json::Array names;
     for (const auto& file : embedded_sql()) {
         const auto hash = base::hex(base::sha256(file.text));
         CO_TRY(const auto rows,
@@ -40,7 +41,12 @@ Task<Result<void>> migrate(Context& context) {
             file.text, file.name, hash);
         CO_TRY_VOID(co_await db.script(script, Deadline::in(k_timeout)));
         ++applied;
+        names.push_back(json::Value(file.name));
         if (!context.json()) fmt::print("applied {}\n", file.name);
+    }
+    if (applied > 0) {
+        CO_TRY_VOID(co_await audit_done(db, context, "migrate", {},
+                                        {{"applied", applied}, {"files", std::move(names)}}));
     }
     if (context.json()) {
         fmt::print("{{\"applied\":{},\"total\":{}}}\n", applied, embedded_sql().size());

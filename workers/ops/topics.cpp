@@ -4,8 +4,7 @@
 
 #include <algorithm>
 
-#include "shared/json/writer.hpp"
-#include "workers/ops/command.hpp"
+#include "workers/ops/audit.hpp"
 
 namespace millrace::workers::ops {
 
@@ -13,31 +12,53 @@ namespace {
 
 constexpr auto k_timeout = std::chrono::seconds(20);
 
-Task<Result<void>> apply(Context& context) {
-    auto& kafka = context.kafka();
-    CO_TRY(const auto present, kafka.topics(k_timeout));
+/// What is to be made, and what is to grow.
+struct Plan {
     std::vector<kafka::TopicSpec> missing;
-    int grown = 0;
+    std::vector<const events::Topic*> small;
+};
+
+Task<Result<void>> make(Context& context, const Plan& plan, Acting& acting) {
+    auto& kafka = context.kafka();
+    json::Array created, grown;
+    for (const auto& topic : plan.missing) created.push_back(json::Value(topic.name));
+    for (const auto* topic : plan.small) {
+        CO_TRY_VOID(kafka.add_partitions(topic->name, topic->partitions, k_timeout));
+        grown.push_back(json::Value(topic->name));
+    }
+    acting.counts["grown"] = std::move(grown);
+    if (!plan.missing.empty()) CO_TRY_VOID(kafka.create(plan.missing, k_timeout));
+    acting.counts["created"] = std::move(created);
+    co_return Result<void>{};
+}
+
+Task<Result<void>> apply(Context& context) {
+    CO_TRY(const auto present, context.kafka().topics(k_timeout));
+    Plan plan;
     for (const auto& topic : context.catalog().topics()) {
         const auto found = std::ranges::find(present, topic.name, &kafka::TopicState::name);
         if (found == present.end()) {
-            missing.push_back(
+            plan.missing.push_back(
                 {.name = topic.name,
                  .partitions = topic.partitions,
                  .config = {{"retention.ms", std::to_string(topic.retention.count())}}});
         } else if (found->partitions < topic.partitions) {
-            CO_TRY_VOID(kafka.add_partitions(topic.name, topic.partitions, k_timeout));
-            ++grown;
+            plan.small.push_back(&topic);
         }
     }
-    if (!missing.empty()) CO_TRY_VOID(kafka.create(missing, k_timeout));
+    const bool nothing = plan.missing.empty() && plan.small.empty();
+    if (!nothing) {
+        CO_TRY_VOID(co_await audited(
+            context, "topics apply", {},
+            [&context, &plan](Acting& acting) { return make(context, plan, acting); }));
+    }
     if (context.json()) {
-        fmt::print("{}\n", json::dump(json::Object{{"created", missing.size()}, {"grown", grown}}));
+        fmt::print("{}\n", json::dump(json::Object{{"created", plan.missing.size()},
+                                                   {"grown", plan.small.size()}}));
     } else {
-        for (const auto& topic : missing)
+        for (const auto& topic : plan.missing)
             fmt::print("created {} with {} partition(s)\n", topic.name, topic.partitions);
-        if (missing.empty() && grown == 0)
-            fmt::print("all {} topics are there\n", context.catalog().topics().size());
+        if (nothing) fmt::print("all {} topics are there\n", context.catalog().topics().size());
     }
     co_return Result<void>{};
 }

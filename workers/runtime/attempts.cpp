@@ -14,8 +14,8 @@ namespace jobs = domain::jobs;
 namespace {
 const postgres::Statement k_set_tenant{"spend_tenant", "SELECT set_config('app.tenant', $1, true)"};
 const postgres::Statement k_spend{"usage_insert", R"sql(
-INSERT INTO usage (job_id, attempt, call, tenant_id, purpose, provider, model, tokens_in, tokens_out, cost_usd, latency_ms, outcome)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10::float8, $11, $12) ON CONFLICT DO NOTHING)sql"};
+INSERT INTO usage (job_id, attempt, call, tenant_id, purpose, provider, model, tokens_in, tokens_out, cost_usd, latency_ms, outcome, shadow)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10::float8, $11, $12, $13) ON CONFLICT DO NOTHING)sql"};
 constexpr auto k_spend_timeout = std::chrono::seconds(3);
 constexpr auto k_alone_timeout = std::chrono::seconds(2);
 constexpr auto k_tick = std::chrono::milliseconds(100);
@@ -35,7 +35,7 @@ Task<Result<void>> Worker::Running::spend(Spend spend) {
     calls.push_back(postgres::call(
         k_spend, job.id, job.attempt, spend.call, job.tenant, spend.purpose, spend.provider,
         spend.model, spend.tokens_in, spend.tokens_out, spend.cost_usd,
-        static_cast<std::int32_t>(spend.latency.count()), spend.outcome));
+        static_cast<std::int32_t>(spend.latency.count()), spend.outcome, job.shadow));
     CO_TRY_VOID(co_await worker_.ports_.settle.app.transaction(std::move(calls),
                                                                Deadline::in(k_spend_timeout)));
     co_return Result<void>{};
@@ -73,6 +73,11 @@ Task<void> Worker::run_attempt(std::shared_ptr<Running> running) {
     running->handling = false;
     // Whatever stopped the handler must not stop the writing down of its outcome.
     co_await asio::this_coro::reset_cancellation_state();
+    if (outcome && running->job.shadow) {
+        outcome->effects = {jobs::keep_beside(*running->repeated, running->job.tenant,
+                                              outcome->status, outcome->result)};
+        outcome->follow_ups.clear();
+    }
     if (running->stop == Stop::shutdown) {
         finished(*running, Settled::fenced);  // leave() gives it back
         co_return;
@@ -106,6 +111,7 @@ Task<Result<Outcome>> Worker::call_handler(std::shared_ptr<Running> running) {
             CO_TRY(running->job.input,
                    co_await lifecycle_.input(running->job.id.uuid, running->deadline()));
         }
+        CO_TRY_VOID(co_await find_repeated(*running));
         auto& handler = handlers_.find(running->job.kind->name)->second;
         auto outcome = co_await handler(running->job, *running);
         if (running->stop == Stop::none) co_return outcome;
@@ -128,6 +134,19 @@ Task<Result<Outcome>> Worker::call_handler(std::shared_ptr<Running> running) {
     }
     co_return fail(ErrorCode::internal, "the job could not be processed",
                    {.log = "the handler threw: " + died});
+}
+
+/// Only what operators replay comes through the replay lane: other jobs are not looked up.
+Task<Result<void>> Worker::find_repeated(Running& running) {
+    auto& job = running.job;
+    if (job.lane != jobs::k_replay_lane) co_return Result<void>{};
+    CO_TRY(running.repeated,
+           co_await jobs::find_repeated(ports_.claims, job.id, running.deadline()));
+    if (!running.repeated) co_return Result<void>{};  // the same job once more
+    job.origin_id = running.repeated->origin;
+    job.shadow = running.repeated->shadow;
+    job.order_key = running.repeated->order_key;
+    co_return Result<void>{};
 }
 
 void Worker::finished(const Running& running, Settled settled) {

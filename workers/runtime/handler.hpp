@@ -26,6 +26,12 @@ struct Job {
     telemetry::TraceContext trace;  ///< of this attempt's span
     base::WallTime accepted_at;
     kafka::Position origin;
+    /// Whose id goes into external keys (mail, payments, provider calls): its own, or that of the
+    /// job that an operator has it repeat, so that nothing is mailed or charged again.
+    base::JobId origin_id;
+    /// Runs for comparison only: the runtime drops its effects and follow-ups. Stage nothing, and
+    /// call nothing that acts outside; models may be asked.
+    bool shadow = false;
 };
 
 struct Outcome {

@@ -179,7 +179,8 @@ void Worker::enqueue(const FetchedOne& one, const jobs::Claimed& claimed) {
                           .input = one.record.input.value_or(""),
                           .trace = one.record.trace,
                           .accepted_at = one.record.time,
-                          .origin = one.origin},
+                          .origin = one.origin,
+                          .origin_id = claimed.id},
                   .alone = claimed.suspect};
     if (queued.alone) {
         suspects_.push_back(std::move(queued));

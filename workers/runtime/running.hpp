@@ -1,6 +1,7 @@
 #pragma once
 // One attempt while it runs.
 
+#include "shared/domain/jobs/replay.hpp"
 #include "workers/runtime/worker.hpp"
 
 namespace millrace::workers::runtime {
@@ -19,6 +20,7 @@ class Worker::Running final : public Attempt {
 
     Job job;
     bool alone;
+    std::optional<domain::jobs::Repeated> repeated;  ///< in the replay lane: what it repeats
     Stop stop = Stop::none;
     bool handling = false;  ///< the handler runs, the outcome is not known yet
     async::TaskGroup::Id task = 0;

@@ -62,6 +62,7 @@ class Worker {
     Task<void> run_attempt(std::shared_ptr<Running> running);
     Task<bool> mark_alone(base::JobId id);
     Task<Result<Outcome>> call_handler(std::shared_ptr<Running> running);
+    Task<Result<void>> find_repeated(Running& running);
     void finished(const Running& running, Settled settled);
     Task<void> watch();
     void cancel_job(const base::Uuid& id);

@@ -11,7 +11,7 @@ namespace {
 const postgres::Statement k_find{
     "jobs_find", "SELECT " MILLRACE_VIEW_COLUMNS " FROM jobs WHERE id = ANY ($1::uuid[])"};
 const postgres::Statement k_list{"jobs_list", "SELECT " MILLRACE_VIEW_COLUMNS R"sql( FROM jobs
- WHERE owner_id = $1 AND ($2::uuid IS NULL OR id < $2) AND ($3::text IS NULL OR status = $3::text::job_status)
+ WHERE owner_id = $1 AND replay_of IS NULL AND ($2::uuid IS NULL OR id < $2) AND ($3::text IS NULL OR status = $3::text::job_status)
  ORDER BY id DESC LIMIT $4)sql"};
 const postgres::Statement k_cancel{"jobs_cancel", "SELECT cancel_job($1)::text"};
 

@@ -18,7 +18,8 @@ class Reader {
     /// Those of `ids` that exist, in no particular order.
     Task<Result<std::vector<View>>> find(std::vector<base::Uuid> ids, Deadline deadline);
     Task<Result<std::optional<View>>> find(JobId id, Deadline deadline);
-    /// One's own jobs, newest first, at most `limit`, older than `before` when given.
+    /// One's own jobs (not those that operators made of them), newest first, at most `limit`, older
+    /// than `before` when given.
     Task<Result<std::vector<View>>> list(UserId owner, int limit, std::optional<JobId> before,
                                          std::optional<Status> status, Deadline deadline);
     /// The status before the request; nullopt when there is no such job.
