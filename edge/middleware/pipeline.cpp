@@ -106,7 +106,7 @@ Task<Result<server::Response>> Pipeline::dispatch(Exchange& exchange, telemetry:
     co_return co_await endpoint.handler(exchange);
 }
 
-Result<void> Pipeline::authenticate(Exchange& exchange) const {
+Result<void> Pipeline::authenticate(Exchange& exchange) {
     const auto auth = exchange.endpoint->auth;
     if (auth == Auth::none) return {};
     const auto token = bearer_token(exchange.request);
@@ -114,7 +114,7 @@ Result<void> Pipeline::authenticate(Exchange& exchange) const {
         return {};
     if (token.empty())
         return fail(ErrorCode::unauthenticated, "the access token is missing, invalid or expired");
-    TRY(auto claims, tokens_.verify(token, "access", std::chrono::system_clock::now()));
+    TRY(auto claims, tokens_.verify(token, std::chrono::system_clock::now()));
     exchange.principal = std::move(claims.principal);
     return {};
 }

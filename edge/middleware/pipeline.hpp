@@ -32,7 +32,7 @@ class Pipeline final : public server::Application {
 
  private:
     Task<Result<server::Response>> dispatch(Exchange& exchange, telemetry::Span& span);
-    Result<void> authenticate(Exchange& exchange) const;
+    Result<void> authenticate(Exchange& exchange);
     [[nodiscard]] server::Response preflight(const server::Request& request,
                                              std::string_view allow) const;
     [[nodiscard]] bool origin_allowed(std::string_view origin) const;
@@ -44,7 +44,7 @@ class Pipeline final : public server::Application {
     std::vector<Surface> surfaces_;
     std::vector<Endpoint> endpoints_;
     server::Router router_;
-    const domain::identity::TokenIssuer& tokens_;
+    domain::identity::AccessTokens tokens_;
     telemetry::Tracer& tracer_;
     PipelineOptions options_;
     std::vector<telemetry::Counter*> by_class_;  ///< 1xx … 5xx

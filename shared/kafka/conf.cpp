@@ -89,7 +89,7 @@ Conf consumer_conf(const ConsumerOptions& options) {
               // The driver polls the control queue every second whether or not anybody fetches, so
               // this is the watchdog of a hung io thread, and how long a rebalance waits for one.
               {"max.poll.interval.ms", "60000"},
-              {"fetch.wait.max.ms", "100"},
+              {"fetch.wait.max.ms", "500"},
               {"fetch.min.bytes", "1"},
               {"fetch.error.backoff.ms", "50"},
               {"queued.min.messages", std::to_string(options.buffered_records_min)},

@@ -42,7 +42,7 @@ Task<Result<void>> Worker::Running::spend(Spend spend) {
 }
 
 void Worker::start_next() {
-    while (!draining_ && !alone_ && running_.size() < options_.concurrency) {
+    while (!draining_ && !alone_ && handling_ < options_.concurrency) {
         std::optional<Queued> next;
         if (!suspects_.empty()) {
             if (!running_.empty()) return;  // let the others finish first
@@ -55,6 +55,7 @@ void Worker::start_next() {
         if (!next) return;
         auto running = std::make_shared<Running>(*this, std::move(next->job), next->alone);
         running_.emplace(running->job.id.uuid, running);
+        ++handling_;
         running->task = attempts_.spawn(running->job.kind->name, run_attempt(running));
     }
 }
@@ -65,12 +66,16 @@ Task<void> Worker::run_attempt(std::shared_ptr<Running> running) {
     span.set("job.attempt", std::int64_t{running->job.attempt});
     running->job.trace = span.context();
     if (running->alone && !co_await mark_alone(running->job.id)) {
+        --handling_;
         finished(*running, Settled::fenced);
         co_return;
     }
     running->handling = true;
     auto outcome = co_await call_handler(running);
     running->handling = false;
+    // Its place is free: how many outcomes wait for their commit is bounded by what is claimed.
+    --handling_;
+    start_next();
     // Whatever stopped the handler must not stop the writing down of its outcome.
     co_await asio::this_coro::reset_cancellation_state();
     if (outcome && running->job.shadow) {

@@ -16,7 +16,7 @@ namespace millrace::workers::runtime {
 
 struct WorkerOptions {
     Membership::Options membership;
-    std::size_t concurrency = 32;    ///< attempts running at once
+    std::size_t concurrency = 32;    ///< handlers running at once
     std::size_t claimed_max = 1024;  ///< claimed and not finished, running ones included
     std::size_t fetch_max = 256;     ///< records per claim
     std::chrono::seconds cancel_grace{
@@ -87,7 +87,8 @@ class Worker {
     std::vector<base::Uuid> claiming_;             ///< on their way into claimed_
     std::unordered_map<base::Uuid, std::shared_ptr<Running>> running_;
     std::map<std::pair<std::string, std::int32_t>, base::WallTime>
-        consumed_;  ///< publication time of the last claimed record
+        consumed_;              ///< publication time of the last claimed record
+    std::size_t handling_ = 0;  ///< places taken, of `concurrency`
     async::Event room_;
     bool alone_ = false;   ///< a suspect runs
     bool taking_ = false;  ///< records are between fetch and claim

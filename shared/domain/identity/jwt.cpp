@@ -100,7 +100,23 @@ Result<Claims> TokenIssuer::verify(std::string_view token, std::string_view type
     if (issuer != k_issuer || claims.type != type) return refuse("issued for something else");
     if (base::WallTime(std::chrono::seconds(not_before)) > now + k_skew)
         return refuse("not valid yet");
+    TRY_VOID(check_expiry(claims, now));
+    return claims;
+}
+
+Result<void> TokenIssuer::check_expiry(const Claims& claims, base::WallTime now) {
     if (claims.expires_at + k_skew <= now) return refuse("expired");
+    return {};
+}
+
+Result<Claims> AccessTokens::verify(std::string_view token, base::WallTime now) {
+    if (const auto known = kept_.find(token); known != kept_.end()) {
+        TRY_VOID(TokenIssuer::check_expiry(known->second, now));
+        return known->second;
+    }
+    TRY(auto claims, issuer_.verify(token, "access", now));
+    if (kept_.size() >= k_kept_max) kept_.clear();
+    kept_.emplace(token, claims);
     return claims;
 }
 
