@@ -46,8 +46,10 @@ Result<Input> decode(const std::string& text) {
 }
 
 Outcome echoed(const Input& input, const Job& job) {
-    return succeed(R"({"echo":)" + input.echo + R"(,"attempt":)" + std::to_string(job.attempt) +
-                   "}");
+    auto result = R"({"echo":)" + input.echo + R"(,"attempt":)" + std::to_string(job.attempt);
+    if (job.origin_id != job.id && !job.shadow)
+        result += R"(,"origin":")" + job.origin_id.str() + '"';
+    return succeed(result + "}");
 }
 
 Task<Result<Outcome>> ok(Job job, Attempt&) {

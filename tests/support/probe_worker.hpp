@@ -9,7 +9,7 @@
 
 namespace millrace::tests {
 
-/// probe.ok       {"echo": any}             → {"echo": …}
+/// probe.ok       {"echo": any}             → {"echo": …}, and the `origin` of one that is repeated
 /// probe.sleep    {"ms": 0…600000}          → takes that long
 /// probe.fail     {"times": n}              → fails transiently n times, then succeeds
 /// probe.never    {}                        → can never work

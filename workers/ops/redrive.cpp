@@ -17,8 +17,9 @@ constexpr auto k_survey_timeout = 10min;
 constexpr auto k_busy_pause = 200ms;
 constexpr auto k_busy_max = 15s;
 
-// In the order of acceptance. The cause of a dead job is its letter's, that of a failed one the
-// code of its error. Both are asked for only when a cause is given.
+// In the order of acceptance; what was made for a comparison is left alone. The cause of a dead job
+// is its letter's, that of a failed one the code of its error. Both are asked for only when a cause
+// is given.
 const postgres::Statement k_select{"redrive_select", R"sql(
 SELECT j.id, j.kind, j.status::text
   FROM jobs j
@@ -28,6 +29,7 @@ SELECT j.id, j.kind, j.status::text
             WHEN j.status = 'dead' THEN EXISTS (SELECT FROM dead_letters d WHERE d.job_id = j.id AND d.redriven_at IS NULL AND d.cause = $6)
             WHEN j.status = 'failed' AND j.result IS NOT NULL THEN convert_from(j.result, 'UTF8')::json -> 'error' ->> 'code' = $6
             ELSE false END
+   AND NOT EXISTS (SELECT FROM replay_jobs r WHERE r.job_id = j.id AND r.shadow)
  ORDER BY j.seq LIMIT $7)sql"};
 
 struct Options {

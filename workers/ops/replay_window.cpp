@@ -47,9 +47,9 @@ Result<std::vector<kafka::Range>> ranges_by_time(Context& context, const ReplayO
     if (until < from) return fail(ErrorCode::invalid, "--until is before --from");
     std::vector<kafka::Range> ranges;
     for (const auto& topic : context.catalog().topics()) {
-        // What operators have replayed themselves is not part of what happened.
-        if (topic.worker != options.worker || topic.lane == "replay") continue;
-        if (!options.topic.empty() && topic.name != options.topic) continue;
+        if (topic.worker != options.worker) continue;
+        // What operators have replayed is not part of what happened, unless they ask for it.
+        if (options.topic.empty() ? topic.lane == "replay" : topic.name != options.topic) continue;
         TRY(const auto firsts,
             context.reader().offsets_at(topic.name, topic.partitions, from, k_timeout));
         TRY(const auto ends,

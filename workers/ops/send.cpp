@@ -98,15 +98,14 @@ Task<Sender::Sent> Sender::deliver(std::vector<kafka::OutRecord> records) {
     // Shared: a report that comes after the deadline must find somewhere to go.
     auto reports = std::make_shared<Reports>();
     Sent sent{.produced = static_cast<std::int64_t>(records.size())};
-    auto& producer = context_.producer();
     for (auto& record : records) {
-        producer.publish(std::move(record), [reports](const Result<kafka::Position>& at) {
+        producer_.publish(std::move(record), [reports](const Result<kafka::Position>& at) {
             if (!at) return;
             ++reports->confirmed;
             reports->positions.push_back(*at);
         });
     }
-    co_await producer.flush(Deadline::in(k_timeout));
+    co_await producer_.flush(Deadline::in(k_timeout));
     sent.confirmed = reports->confirmed;
     for (const auto& at : reports->positions) stand_[{at.topic, at.partition}].insert(at.offset);
     total_.produced += sent.produced;

@@ -49,7 +49,9 @@ class Pace {
 /// Publishes records and remembers where they came to stand.
 class Sender {
  public:
-    Sender(Context& context, domain::jobs::Replay& replay) : context_(context), replay_(replay) {}
+    /// Connects before anything is changed that would have to be published.
+    Sender(Context& context, domain::jobs::Replay& replay)
+        : context_(context), replay_(replay), producer_(context.producer()) {}
 
     struct Sent {
         std::int64_t produced = 0, confirmed = 0;
@@ -69,6 +71,7 @@ class Sender {
 
     Context& context_;
     domain::jobs::Replay& replay_;
+    kafka::Producer& producer_;
     Sent total_;
     std::map<std::pair<std::string, std::int32_t>, std::set<std::int64_t>> stand_;
 };

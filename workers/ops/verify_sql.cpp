@@ -57,9 +57,6 @@ WITH kinds AS (
     SELECT 'key_without_job', i.job_id FROM idempotency i
      WHERE i.job_id >= $1 AND NOT EXISTS (SELECT FROM jobs j WHERE j.id = i.job_id)
     UNION ALL
-    SELECT 'replay_without_job', r.job_id FROM replay_jobs r
-     WHERE r.job_id >= greatest($1, (SELECT id FROM jobs ORDER BY id LIMIT 1)) AND NOT EXISTS (SELECT FROM jobs j WHERE j.id = r.job_id)
-    UNION ALL
     SELECT 'order_broken', id FROM in_order WHERE finished_at < before
     UNION ALL
     SELECT wrong, id FROM verify_effects($1)

@@ -12,7 +12,7 @@ struct Check {
     std::string_view name, what;
 };
 /// Every violation belongs to one of these.
-inline constexpr std::array<Check, 18> k_checks = {{
+inline constexpr std::array<Check, 17> k_checks = {{
     {"queued_unannounced", "queued, and neither the outbox nor an unread record announces it"},
     {"outbox_stale", "an outbox row that nobody has published for too long"},
     {"outbox_without_job", "an outbox row that names a job that does not exist"},
@@ -31,7 +31,6 @@ inline constexpr std::array<Check, 18> k_checks = {{
     {"usage_without_attempt", "money spent by an attempt that the job has not had"},
     {"document_generation",
      "a document whose visible chunks are not those that its job has reported"},
-    {"replay_without_job", "a replayed job that does not exist"},
 }};
 
 /// (status, jobs). $1: the smallest id.
