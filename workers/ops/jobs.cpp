@@ -6,6 +6,7 @@
 #include "shared/domain/jobs/view.hpp"
 #include "shared/json/writer.hpp"
 #include "workers/ops/audit.hpp"
+#include "workers/ops/send.hpp"
 
 namespace millrace::workers::ops {
 
@@ -113,12 +114,14 @@ Task<Result<void>> show(Context& context, std::string text) {
 
 Task<Result<void>> redrive_one(Context& context, base::JobId id, Acting& acting) {
     domain::jobs::Replay replay(context.pipeline(), context.catalog(), acting.actor);
+    Sender sender(context, replay);
+    const auto outbox = base::uuid_v7();
     std::vector<base::Uuid> one{id.uuid};
-    CO_TRY(const auto done,
-           co_await replay.redrive(std::move(one), "", base::uuid_v7(), Deadline::in(k_timeout)));
+    CO_TRY(const auto done, co_await replay.redrive(one, "", outbox, Deadline::in(k_timeout)));
     acting.counts["queued"] = done[0].second == domain::jobs::Redriven::queued ? 1 : 0;
     switch (done[0].second) {
         case domain::jobs::Redriven::queued:
+            CO_TRY_VOID(co_await sender.jobs(std::move(one), outbox, ""));
             co_return Result<void>{};
         case domain::jobs::Redriven::busy:
             co_return fail(ErrorCode::conflict,
