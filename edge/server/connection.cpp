@@ -106,6 +106,7 @@ Connection::Connection(Socket socket, Shared& shared)
     boost::system::error_code ec;
     socket_.non_blocking(true, ec);
     socket_.set_option(asio::ip::tcp::no_delay(true), ec);
+    socket_.set_option(Socket::send_buffer_size(shared.options.send_buffer_bytes), ec);
     const auto peer = socket_.remote_endpoint(ec);
     if (!ec) remote_ = peer.address().to_string();
 }
