@@ -67,11 +67,9 @@ Result<MultipartParser::Event> MultipartParser::next() {
         switch (state_) {
             case State::preamble: {
                 const auto at = buffer_.find(delimiter_);
-                if (at == std::string::npos) {
-                    if (buffer_.size() > k_part_head_bytes_max)
-                        return malformed("it does not begin with its boundary");
-                    return Event::more;
-                }
+                if (std::min(at, buffer_.size()) > k_part_head_bytes_max)
+                    return malformed("it does not begin with its boundary");
+                if (at == std::string::npos) return Event::more;
                 buffer_.erase(0, at + delimiter_.size());
                 state_ = State::after_boundary;
                 break;
@@ -101,11 +99,13 @@ Result<MultipartParser::Event> MultipartParser::next() {
 
 Result<MultipartParser::Event> MultipartParser::part_head() {
     const auto end = buffer_.find("\r\n\r\n");
-    if (end == std::string::npos) {
-        if (buffer_.size() > k_part_head_bytes_max)
-            return malformed("the head of a part is too long");
-        return Event::more;
-    }
+    if (std::min(end, buffer_.size()) > k_part_head_bytes_max)
+        return malformed("the head of a part is too long");
+    if (end == std::string::npos) return Event::more;
+    // An empty part may do without its own line break: the one that ended the head is then the
+    // delimiter's. Whether it is, only the bytes after it tell.
+    const auto after = std::string_view(buffer_).substr(end + 2);
+    if (after.size() < delimiter_.size() && delimiter_.starts_with(after)) return Event::more;
     head_ = {};
     std::string_view lines(buffer_.data(), end);
     bool named = false;
@@ -124,10 +124,8 @@ Result<MultipartParser::Event> MultipartParser::part_head() {
         (head_.file_name && !base::is_valid_utf8(*head_.file_name))) {
         return malformed("a name is not UTF-8");
     }
-    consumed_ = end + 4;
+    consumed_ = after.starts_with(delimiter_) ? end + 2 : end + 4;
     state_ = State::body;
-    // An empty part: its delimiter's line break is the one that ended the head.
-    if (buffer_.compare(end + 2, delimiter_.size(), delimiter_) == 0) consumed_ = end + 2;
     return Event::part;
 }
 

@@ -1,6 +1,5 @@
 #include "edge/server/connection.hpp"
 
-#include <fmt/format.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -19,10 +18,6 @@ constexpr std::size_t k_kept_bytes_max = 16 * 1024;
 constexpr std::size_t k_linger_bytes_max = 256 * 1024;
 constexpr auto k_linger_max = std::chrono::seconds(2);
 constexpr std::string_view k_continue = "HTTP/1.1 100 Continue\r\n\r\n";
-
-bool is_clean(std::string_view text) {
-    return text.find_first_of(std::string_view("\r\n\0", 3)) == std::string_view::npos;
-}
 
 }  // namespace
 
@@ -111,6 +106,7 @@ Connection::Connection(Socket socket, Shared& shared)
     boost::system::error_code ec;
     socket_.non_blocking(true, ec);
     socket_.set_option(asio::ip::tcp::no_delay(true), ec);
+    socket_.set_option(Socket::send_buffer_size(shared.options.send_buffer_bytes), ec);
     const auto peer = socket_.remote_endpoint(ec);
     if (!ec) remote_ = peer.address().to_string();
 }
@@ -337,27 +333,6 @@ Task<bool> Connection::refuse(const Request* request, ErrorCode code, std::strin
     co_return false;
 }
 
-std::string& Connection::response_head(const Response& response, bool keep_alive,
-                                       bool with_length) {
-    out_.clear();
-    auto to = std::back_inserter(out_);
-    fmt::format_to(to, "HTTP/1.1 {} {}\r\nDate: {}\r\n", response.status,
-                   reason_phrase(response.status), shared_.date);
-    const bool bodyless = response.status == 204 || response.status == 304;
-    if (with_length && !bodyless)
-        fmt::format_to(to, "Content-Length: {}\r\n", response.body.size());
-    if (!bodyless && (!response.body.empty() || response.feed))
-        fmt::format_to(to, "Content-Type: {}\r\n", response.content_type);
-    for (const auto& [name, value] : response.headers) {
-        check(is_clean(name) && is_clean(value), "a response header holds no line break");
-        out_.append(name).append(": ").append(value).append("\r\n");
-    }
-    if (!keep_alive) out_ += "Connection: close\r\n";
-    if (keep_alive && http_1_0_) out_ += "Connection: keep-alive\r\n";
-    out_ += "\r\n";
-    return out_;
-}
-
 Task<bool> Connection::answer(const Request* request, Response response, bool keep_alive) {
     keep_alive = keep_alive && body_done_ && !shared_.draining;
     // A refused head has no Request, but what it asked for still decides.
@@ -372,7 +347,10 @@ Task<bool> Connection::answer(const Request* request, Response response, bool ke
                                               503);
     const bool streams = response.feed && !head_only;
     const bool bodyless = head_only || response.status == 204 || response.status == 304;
-    response_head(response, keep_alive && !streams, !response.feed);
+    out_.clear();
+    append_head(
+        out_, response,
+        {.date = shared_.date, .keep_alive = keep_alive && !streams, .http_1_0 = http_1_0_});
     enter(Phase::writing, shared_.options.send_timeout);
     if (!co_await write_all(out_, bodyless ? std::string_view{} : std::string_view(response.body)))
         co_return false;

@@ -55,7 +55,6 @@ class Connection final : public Request::ClientWatch,
     void enter(Phase phase, std::chrono::nanoseconds limit);
     void watch_peer();
     void give_memory_back();
-    std::string& response_head(const Response& response, bool keep_alive, bool with_length);
     [[nodiscard]] std::string_view unread() const {
         return std::string_view(buffer_).substr(consumed_);
     }

@@ -1,5 +1,7 @@
 #include "edge/server/head.hpp"
 
+#include <fmt/format.h>
+
 #include <boost/beast/http/empty_body.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/status.hpp>
@@ -50,7 +52,29 @@ std::string_view origin_form(std::string_view target) {
     return path == std::string_view::npos ? std::string_view("/") : target.substr(path);
 }
 
+bool is_clean(std::string_view text) {
+    return text.find_first_of(std::string_view("\r\n\0", 3)) == std::string_view::npos;
+}
+
 }  // namespace
+
+void append_head(std::string& out, const Response& response, const AnswerFraming& framing) {
+    auto to = std::back_inserter(out);
+    fmt::format_to(to, "HTTP/1.1 {} {}\r\nDate: {}\r\n", response.status,
+                   reason_phrase(response.status), framing.date);
+    const bool bodyless = response.status == 204 || response.status == 304;
+    if (!response.feed && !bodyless)
+        fmt::format_to(to, "Content-Length: {}\r\n", response.body.size());
+    if (!bodyless && (!response.body.empty() || response.feed))
+        fmt::format_to(to, "Content-Type: {}\r\n", response.content_type);
+    for (const auto& [name, value] : response.headers) {
+        check(is_token(name) && is_clean(value), "a response header holds no line break");
+        out.append(name).append(": ").append(value).append("\r\n");
+    }
+    if (!framing.keep_alive) out += "Connection: close\r\n";
+    if (framing.keep_alive && framing.http_1_0) out += "Connection: keep-alive\r\n";
+    out += "\r\n";
+}
 
 bool HeadParser::parse(std::string_view head, const Framing& framing, Request& request) {
     auto& parser = impl_->parser.emplace();

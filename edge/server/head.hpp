@@ -25,6 +25,16 @@ class HeadParser {
     std::unique_ptr<Impl> impl_;
 };
 
+struct AnswerFraming {
+    std::string_view date;  ///< of the Date header
+    bool keep_alive = true;
+    bool http_1_0 = false;  ///< the client must be told that the connection stays
+};
+
+/// The head of an answer, empty line included. An event stream has no length: it ends with its
+/// connection.
+void append_head(std::string& out, const Response& response, const AnswerFraming& framing);
+
 /// "200 OK" → the reason phrase; empty for statuses nobody has named.
 [[nodiscard]] std::string_view reason_phrase(int status);
 

@@ -125,6 +125,9 @@ struct ServerOptions {
     std::chrono::milliseconds send_timeout{20'000};
     std::chrono::milliseconds heartbeat{15'000};
     std::size_t event_queue_bytes_max = 256 * 1024;
+    /// What the kernel may hold per connection for a client that does not read; left to itself it
+    /// grows to megabytes. It keeps twice this, its own bookkeeping included.
+    int send_buffer_bytes = 128 * 1024;
     std::size_t event_streams_max = 8'000;
 };
 
