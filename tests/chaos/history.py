@@ -13,7 +13,7 @@ import time
 import urllib.parse
 import uuid
 
-ANSWER_SECONDS = 12  # the edge's own deadline for an accept is 10 s
+ANSWER_SECONDS = 12  # the edge answers within its own deadline of 5 s; longer is silence
 GIVE_UP_SECONDS = 120
 RETRY_PAUSE = 0.1
 
