@@ -136,6 +136,7 @@ bool Connection::send(Batch& batch) {
         const auto count = static_cast<int>(values.size());
         if (prepared_.emplace(call.statement, Prepared::sent).second) {
             std::vector<Oid> types;
+            types.reserve(values.size());
             for (const auto& value : values) types.push_back(value.type);
             if (PQsendPrepare(connection_, call.statement->name, call.statement->sql, count,
                               types.data()) != 1)

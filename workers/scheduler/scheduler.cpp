@@ -158,12 +158,18 @@ Task<void> Scheduler::sweep() {
 }
 
 /// A restart of the server loses claims that had not reached its disk, and ends every leadership:
-/// so the search is eager in the first minute, and slow afterwards.
+/// so the search is eager in the first minute, and slow afterwards. It goes on where the first job
+/// stands that has not ended; once an hour over everything, since clocks of edges differ and
+/// operators send old jobs round again.
 Task<void> Scheduler::find_orphans() {
     const auto now = std::chrono::steady_clock::now();
     if (now - led_since_ > k_eager && now - searched_ < options_.orphan_sweep) co_return;
     searched_ = now;
-    const auto found = co_await recovery_.announce_orphans(Deadline::in(k_timeout));
+    if (searched_all_ < led_since_ || now - searched_all_ > options_.housekeeping) {
+        searched_all_ = now;
+        search_from_ = {};
+    }
+    const auto found = co_await recovery_.announce_orphans(search_from_, Deadline::in(k_timeout));
     if (!found) co_return warn("orphans", found.error());
     if (*found > 0)
         telemetry::log::warning("queued jobs that nobody announced",

@@ -49,8 +49,9 @@ class Scheduler {
     domain::jobs::Recovery recovery_;
     Options options_;
     bool leading_ = false;
-    base::SteadyTime led_since_{}, searched_{};
-    bool relaying_ = false;  ///< publications of the last relay are still on their way
+    base::SteadyTime led_since_{}, searched_{}, searched_all_{};
+    base::Uuid search_from_;  ///< all jobs before it have ended, or were looked at within the hour
+    bool relaying_ = false;   ///< publications of the last relay are still on their way
     base::SteadyTime
         judge_from_{};  ///< before this, the database's silence may be why a lease is past
 

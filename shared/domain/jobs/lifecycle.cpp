@@ -45,8 +45,16 @@ RETURNING jobs.id)sql"};
 const Statement k_finish{"jobs_finish", "SELECT finish_job($1, $2, $3::text::job_status, $4, $5)"};
 const Statement k_retry{"jobs_retry", "SELECT retry_job($1, $2, $3, $4, $5)"};
 const Statement k_bury{"jobs_bury", "SELECT bury_job($1, $2, $3, $4, $5, $6, $7, $8, $9)"};
+// A job whose record cannot be run would be announced again for ever: it ends with its record.
 const Statement k_bury_record{"dead_letter_insert", R"sql(
-INSERT INTO dead_letters (id, job_id, cause, detail, topic, partition, "offset") VALUES ($1, $2, $3, $4, $5, $6, $7)
+WITH ended AS (
+    UPDATE jobs SET status = 'dead', finished_at = now(),
+           result = convert_to(json_build_object('error', json_build_object('code', 'dead', 'cause', $3::text, 'message', $4::text))::text, 'UTF8')
+     WHERE id = $2 AND status = 'queued'
+    RETURNING tenant_id, kind
+)
+INSERT INTO dead_letters (id, job_id, tenant_id, kind, cause, detail, topic, partition, "offset")
+SELECT $1, $2, (SELECT tenant_id FROM ended), (SELECT kind FROM ended), $3, $4, $5, $6, $7
 ON CONFLICT DO NOTHING)sql"};
 const Statement k_give_back{"jobs_give_back", "SELECT return_jobs($1, $2)"};
 const Statement k_returned{

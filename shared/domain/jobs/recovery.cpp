@@ -45,9 +45,14 @@ WITH keys AS (
 )
 SELECT count(wake_parked(order_key, $2)) FROM (SELECT order_key, lock_order_key(order_key) FROM keys ORDER BY order_key) locked)sql"};
 
-// $1 topics, $2 their workers, $3 their lanes, $4 their partition counts. A topic counts only when
-// the live workers together hold all its partitions; a job, when it was (re)queued well before what
-// they have claimed.
+// The first job that has not ended: nothing before it needs to be looked at.
+const Statement k_first_unfinished{"jobs_first_unfinished", R"sql(
+SELECT coalesce((SELECT id FROM jobs WHERE id >= $1 AND finished_at IS NULL ORDER BY id LIMIT 1),
+                uuid_floor(now() - interval '10 minutes')))sql"};
+
+// $1 topics, $2 their workers, $3 their lanes, $4 their partition counts, $7 the first job of
+// interest. A topic counts only when the live workers together hold all its partitions; a job, when
+// it was (re)queued well before what they have claimed.
 const Statement k_orphans{"jobs_announce_orphans", R"sql(
 WITH topic AS (
     SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::int[]) AS t (name, worker, lane, partitions)
@@ -63,7 +68,7 @@ WITH topic AS (
     SELECT j.id FROM jobs j
       JOIN unnest($5::text[], $6::text[]) AS k (kind, worker) ON k.kind = j.kind
       JOIN consumed c ON c.worker = k.worker AND c.lane = j.lane
-     WHERE j.status = 'queued' AND greatest(j.created_at, j.requeued_at) < c.before - interval '10 seconds'
+     WHERE j.id >= $7 AND j.status = 'queued' AND greatest(j.created_at, j.requeued_at) < c.before - interval '10 seconds'
        AND NOT EXISTS (SELECT FROM outbox o WHERE j.id = ANY (o.jobs))
      LIMIT 1000
 ), touched AS (
@@ -189,7 +194,9 @@ Task<Result<std::size_t>> Recovery::wake_parked(Deadline deadline) {
     co_return woken;
 }
 
-Task<Result<std::size_t>> Recovery::announce_orphans(Deadline deadline) {
+Task<Result<std::size_t>> Recovery::announce_orphans(base::Uuid& from, Deadline deadline) {
+    CO_TRY(const auto first, co_await db_.run(postgres::call(k_first_unfinished, from), deadline));
+    from = first[0].get<base::Uuid>(0);
     std::vector<std::string> topics, workers, lanes, kinds, kind_workers;
     std::vector<std::int32_t> partitions;
     for (const auto& topic : catalog_.topics()) {
@@ -203,7 +210,7 @@ Task<Result<std::size_t>> Recovery::announce_orphans(Deadline deadline) {
         kind_workers.push_back(kind.worker);
     }
     co_return co_await count(
-        postgres::call(k_orphans, topics, workers, lanes, partitions, kinds, kind_workers),
+        postgres::call(k_orphans, topics, workers, lanes, partitions, kinds, kind_workers, from),
         deadline);
 }
 

@@ -42,8 +42,9 @@ class Recovery {
     /// Parked jobs that nothing stands before any more; how many were woken.
     Task<Result<std::size_t>> wake_parked(Deadline deadline);
     /// Queued jobs of a topic that the group has consumed past, and no outbox row announces:
-    /// announced again; how many.
-    Task<Result<std::size_t>> announce_orphans(Deadline deadline);
+    /// announced again; how many. Looks from the job `from` on, and moves it to the first that has
+    /// not ended; a nil id looks at all.
+    Task<Result<std::size_t>> announce_orphans(base::Uuid& from, Deadline deadline);
 
     Task<Result<std::size_t>> ensure_partitions(int days_ahead, Deadline deadline);
     Task<Result<std::size_t>> drop_partitions(std::chrono::days older_than, Deadline deadline);
