@@ -1,7 +1,7 @@
 -- The job machinery (design §1). PostgreSQL is the truth of every job; Kafka only announces them.
 CREATE TYPE job_status AS ENUM ('queued', 'waiting', 'parked', 'running', 'succeeded', 'failed', 'dead', 'cancelled');
 
--- Indexed columns never change, and pages keep room, so that claims and completions stay HOT.
+-- Indexed columns never change, and pages keep room for three versions of their rows, so that claims and completions stay HOT.
 CREATE TABLE jobs (
     id          uuid        NOT NULL,                      -- version 7: its time is the accept's time
     seq         bigint      NOT NULL GENERATED ALWAYS AS IDENTITY,
@@ -44,7 +44,7 @@ BEGIN
         name := 'jobs_' || to_char(day, 'YYYYMMDD');
         CONTINUE WHEN to_regclass(name) IS NOT NULL;
         EXECUTE format(
-            'CREATE TABLE %I PARTITION OF jobs FOR VALUES FROM (%L) TO (%L) WITH (fillfactor = 60, autovacuum_vacuum_scale_factor = 0.05)',
+            'CREATE TABLE %I PARTITION OF jobs FOR VALUES FROM (%L) TO (%L) WITH (fillfactor = 40, autovacuum_vacuum_scale_factor = 0.05)',
             name, uuid_floor(day::timestamp AT TIME ZONE 'UTC'), uuid_floor((day + 1)::timestamp AT TIME ZONE 'UTC'));
         -- Reached through jobs only: without a policy of their own, partitions show nothing when named directly.
         EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', name);

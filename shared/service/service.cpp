@@ -7,6 +7,7 @@
 #include <boost/asio/basic_signal_set.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <csignal>
 #include <cstdio>
@@ -181,7 +182,11 @@ Task<void> Service::main(std::function<Task<Result<void>>()> body) {
 int Service::run(std::function<Task<Result<void>>()> body) {
     std::signal(SIGPIPE, SIG_IGN);
     boost::asio::co_spawn(executor(), main(std::move(body)), boost::asio::detached);
+    // The lines of one turn of the loop are one write.
+    telemetry::log::defer(
+        [this] { boost::asio::post(executor(), [] { telemetry::log::flush(); }); });
     io_.run();
+    telemetry::log::defer(nullptr);
     return exit_code_;
 }
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <mutex>
 #include <string>
 
 #include "shared/base/time.hpp"
@@ -68,18 +69,57 @@ void append(std::string& out, std::string_view name, const Value& value) {
     }
 }
 
+/// Lines that wait, and who promised to come for them.
+struct Pending {
+    std::mutex mutex;
+    std::string lines;
+    std::function<void()> soon;
+};
+Pending& pending() {
+    static Pending value;
+    return value;
+}
+
+constexpr std::size_t k_waiting_bytes_max = 32 * 1024;
+
+/// One call for whole lines: lines of several threads never mix. A full disk must not stop the
+/// work.
+void put(std::string& lines) {
+    if (!lines.empty()) (void)!::write(STDERR_FILENO, lines.data(), lines.size());
+    lines.clear();
+}
+
 void write(Level level, std::string_view message, Fields fields) {
     if (level < settings().least) return;
     auto line = format(level, message, fields);
     line += '\n';
-    // One call per line: lines of several threads never mix. A full disk must not stop the work.
-    (void)!::write(STDERR_FILENO, line.data(), line.size());
+    auto& waiting = pending();
+    const std::lock_guard lock(waiting.mutex);
+    const bool first = waiting.lines.empty();
+    waiting.lines += line;
+    const bool may_wait =
+        waiting.soon && level < Level::warning && waiting.lines.size() < k_waiting_bytes_max;
+    if (!may_wait) return put(waiting.lines);
+    if (first) waiting.soon();
 }
 
 }  // namespace
 
 void configure(std::string_view process, Level least) {
     settings() = {std::string(process), least};
+}
+
+void defer(std::function<void()> soon) {
+    auto& waiting = pending();
+    const std::lock_guard lock(waiting.mutex);
+    waiting.soon = std::move(soon);
+    if (!waiting.soon) put(waiting.lines);
+}
+
+void flush() {
+    auto& waiting = pending();
+    const std::lock_guard lock(waiting.mutex);
+    put(waiting.lines);
 }
 
 std::string format(Level level, std::string_view message, Fields fields) {

@@ -3,6 +3,7 @@
 // name of their field.
 
 #include <cstdint>
+#include <functional>
 #include <initializer_list>
 #include <string>
 #include <string_view>
@@ -18,6 +19,13 @@ using Fields = std::initializer_list<std::pair<std::string_view, Value>>;
 
 /// Once, before any thread: the name every line carries, and the least level that is written.
 void configure(std::string_view process, Level least);
+
+/// From now on, lines below a warning may wait for one write(2) together: `soon` is called when the
+/// first of them waits, and must bring about a flush(), such as at the end of this turn of the
+/// event loop. Null: every line is written at once, as before the first call. What waits is lost
+/// with a process that is killed; warnings and errors take it along.
+void defer(std::function<void()> soon);
+void flush();
 
 void debug(std::string_view message, Fields fields = {});
 void info(std::string_view message, Fields fields = {});
