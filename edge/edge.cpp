@@ -1,5 +1,6 @@
 #include "edge/edge.hpp"
 
+#include "edge/middleware/memory_guard.hpp"
 #include "edge/middleware/pipeline.hpp"
 #include "edge/routes.hpp"
 #include "shared/object_store/local_store.hpp"
@@ -13,6 +14,7 @@ namespace jobs = domain::jobs;
 namespace {
 
 constexpr auto k_start_timeout = 60s;
+constexpr auto k_memory_check = 500ms;
 
 struct Stores {
     std::unique_ptr<postgres::Database> durable;  ///< accepts: commits reach the disk
@@ -57,8 +59,62 @@ server::ServerOptions server_options(const config::Edge& edge) {
     return {.bind_address = edge.address,
             .port = edge.port,
             .connections_max = static_cast<std::size_t>(edge.connections_max),
+            .connections_per_address_max = static_cast<std::size_t>(edge.connections_per_ip),
+            .header_timeout = edge.header_timeout,
+            .body_timeout = edge.body_timeout,
+            .idle_timeout = edge.idle_timeout,
+            .send_timeout = edge.send_timeout,
             .heartbeat = edge.heartbeat,
             .event_streams_max = static_cast<std::size_t>(edge.event_streams_max)};
+}
+
+middleware::AdmissionOptions admission_options(const config::Edge& edge) {
+    const auto places = [](std::int64_t value) { return static_cast<std::size_t>(value); };
+    return {.places_min = places(edge.places_min),
+            .places_max = places(std::max(edge.places_min, edge.places_max)),
+            .waiting_max = places(edge.waiting_max),
+            .uploads_max = places(edge.uploads_max),
+            .visitors_max = places(edge.visitors_max),
+            .headroom = edge.latency_headroom,
+            .wait_burst = edge.wait_burst,
+            .wait_overloaded = edge.wait_overloaded};
+}
+
+void observe_admission(telemetry::Registry& metrics, const middleware::Admission& admission) {
+    const auto gauge = [&](std::string name, std::string help, auto read) {
+        metrics.observe(std::move(name), std::move(help), "gauge", [&admission, read] {
+            return static_cast<double>(read(admission.stats()));
+        });
+    };
+    gauge("millrace_places", "Requests that may be at work at once",
+          [](const auto& stats) { return stats.places; });
+    gauge("millrace_requests_in_flight", "Requests at work",
+          [](const auto& stats) { return stats.in_flight; });
+    gauge("millrace_requests_waiting", "Requests that wait for a place",
+          [](const auto& stats) { return stats.waiting; });
+    metrics.observe("millrace_requests_shed_total", "Requests refused because the edge was full",
+                    "counter",
+                    [&admission] { return static_cast<double>(admission.stats().shed_full); });
+    metrics.observe("millrace_requests_over_share_total",
+                    "Requests refused because their tenant had its share", "counter",
+                    [&admission] { return static_cast<double>(admission.stats().shed_share); });
+}
+
+/// Memory that runs short stops what is new before the kernel stops everything.
+Task<void> watch_memory(Executor executor, server::Server& server, middleware::Admission& admission,
+                        std::uint64_t bytes_max) {
+    auto before = server::Pressure::none;
+    for (;;) {
+        const auto resident = middleware::resident_bytes();
+        const auto pressure = middleware::pressure_of(resident, bytes_max);
+        server.set_pressure(pressure);
+        admission.refuse_uploads(pressure != server::Pressure::none);
+        if (pressure > before)
+            telemetry::log::warning("memory is short",
+                                    {{"resident_bytes", static_cast<std::int64_t>(resident)}});
+        before = pressure;
+        co_await async::delay(executor, k_memory_check);
+    }
 }
 
 void observe(telemetry::Registry& metrics, const server::Server& server,
@@ -121,11 +177,16 @@ Task<Result<void>> serve(service::Service& service, const Config& config, Stores
     surfaces::knowledge::Ports knowledge_ports{accounts,        files,    publisher,
                                                *stores.durable, *objects, gate,
                                                job_ports,       catalog,  config.models.aliases};
+    middleware::Admission admission(service.executor(), admission_options(config.edge));
     middleware::Pipeline pipeline(all_surfaces(), all_endpoints(job_ports, knowledge_ports), tokens,
-                                  service.tracer(), service.metrics(),
+                                  admission, service.tracer(), service.metrics(),
                                   {.cors_origins = config.edge.cors_origins});
     auto server = server::make_server(service.executor(), pipeline, server_options(config.edge));
     observe(service.metrics(), *server, acceptor, publisher);
+    observe_admission(service.metrics(), admission);
+    tasks.spawn("memory",
+                watch_memory(service.executor(), *server, admission,
+                             static_cast<std::uint64_t>(config.edge.memory_max_mib) << 20));
     service.ready();
     telemetry::log::info(
         "listening", {{"address", config.edge.address}, {"port", std::int64_t{server->port()}}});

@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 
+#include "edge/middleware/admission.hpp"
 #include "edge/middleware/surface.hpp"
 #include "edge/server/http.hpp"
 #include "shared/domain/identity/principal.hpp"
@@ -29,7 +30,8 @@ struct Exchange {
     const Endpoint* endpoint = nullptr;
     telemetry::TraceContext trace;
     std::optional<Principal> principal;
-    Deadline deadline;  ///< of the handler's own work; a held job may take longer
+    Deadline deadline;          ///< of the handler's own work; a held job may take longer
+    Admission::Ticket place{};  ///< released early by a request that only waits from then on
 
     [[nodiscard]] const Principal& who() const {
         check(principal.has_value(), "the route demands a principal");

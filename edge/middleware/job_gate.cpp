@@ -113,6 +113,7 @@ Task<Result<server::Response>> JobGate::hold(Exchange& exchange, jobs::Accepted 
 
 Task<Result<JobGate::Waited>> JobGate::wait(Exchange& exchange, base::JobId id,
                                             std::chrono::seconds span) {
+    exchange.place.release();
     async::Event wake(tasks_.executor());
     struct Holding {
         JobGate& gate;

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstring>
+#include <functional>
 
 #include "shared/telemetry/log.hpp"
 
@@ -20,6 +22,23 @@ void put(server::Response& response, std::string_view name, std::string_view val
     response.headers.emplace_back(name, value);
 }
 
+Priority priority_of(const Exchange& exchange) {
+    const auto& endpoint = *exchange.endpoint;
+    const bool reads = endpoint.method == server::Method::get;
+    if (endpoint.auth == Auth::none) return reads ? Priority::health : Priority::visitor;
+    if (endpoint.body.stream) return Priority::upload;
+    return reads ? Priority::read : Priority::write;
+}
+
+/// Who shares places with whom: the tenant, or the address of a holder of a job's token.
+Admission::Tenant tenant_of(const Exchange& exchange) {
+    if (!exchange.principal)
+        return std::hash<std::string_view>{}(exchange.request.remote_address) | 1;
+    Admission::Tenant out = 0;
+    std::memcpy(&out, exchange.principal->tenant.uuid.bytes.data() + 8, sizeof out);
+    return out | 1;
+}
+
 }  // namespace
 
 std::string_view bearer_token(const server::Request& request) {
@@ -33,11 +52,12 @@ std::string_view bearer_token(const server::Request& request) {
 }
 
 Pipeline::Pipeline(std::vector<Surface> surfaces, std::vector<Endpoint> endpoints,
-                   const domain::identity::TokenIssuer& tokens, telemetry::Tracer& tracer,
-                   telemetry::Registry& metrics, PipelineOptions options)
+                   const domain::identity::TokenIssuer& tokens, Admission& admission,
+                   telemetry::Tracer& tracer, telemetry::Registry& metrics, PipelineOptions options)
     : surfaces_(std::move(surfaces)),
       endpoints_(std::move(endpoints)),
       tokens_(tokens),
+      admission_(admission),
       tracer_(tracer),
       options_(std::move(options)),
       seconds_(metrics.histogram("millrace_http_request_seconds", "Time to the response head", {},
@@ -103,6 +123,12 @@ Task<Result<server::Response>> Pipeline::dispatch(Exchange& exchange, telemetry:
     request.params = std::move(match.params);
     span.set("http.route", endpoint.pattern);
     CO_TRY_VOID(authenticate(exchange));
+    const auto priority = priority_of(exchange);
+    if (auto place = admission_.try_admit(priority, tenant_of(exchange))) {
+        exchange.place = std::move(*place);
+    } else {
+        CO_TRY(exchange.place, co_await admission_.admit(priority, tenant_of(exchange)));
+    }
     co_return co_await endpoint.handler(exchange);
 }
 
@@ -171,7 +197,8 @@ server::Response Pipeline::rendered(const Surface& surface, const Error& error,
         put(response, "Retry-After", "1");
     }
     if (response.status == 401) put(response, "WWW-Authenticate", "Bearer");
-    if (response.status >= 500) {
+    // What is refused to stay alive must stay cheap: counted, not logged.
+    if (response.status >= 500 && error.reason != k_overloaded) {
         telemetry::log::error(
             "a request failed",
             {{"surface", surface.name},

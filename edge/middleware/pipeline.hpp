@@ -1,5 +1,6 @@
 #pragma once
-// The way of every request: trace, surface, route, CORS, credential, handler, error rendering,
+// The way of every request: trace, surface, route, CORS, credential, admission, handler, error
+// rendering,
 // headers, log and metrics.
 
 #include <memory>
@@ -21,8 +22,8 @@ class Pipeline final : public server::Application {
  public:
     /// The last surface is the one for paths that no other owns.
     Pipeline(std::vector<Surface> surfaces, std::vector<Endpoint> endpoints,
-             const domain::identity::TokenIssuer& tokens, telemetry::Tracer& tracer,
-             telemetry::Registry& metrics, PipelineOptions options);
+             const domain::identity::TokenIssuer& tokens, Admission& admission,
+             telemetry::Tracer& tracer, telemetry::Registry& metrics, PipelineOptions options);
 
     server::BodyPlan plan(const server::Request& head) override;
     Task<server::Response> handle(server::Request& request) override;
@@ -45,6 +46,7 @@ class Pipeline final : public server::Application {
     std::vector<Endpoint> endpoints_;
     server::Router router_;
     domain::identity::AccessTokens tokens_;
+    Admission& admission_;
     telemetry::Tracer& tracer_;
     PipelineOptions options_;
     std::vector<telemetry::Counter*> by_class_;  ///< 1xx … 5xx

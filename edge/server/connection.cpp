@@ -108,7 +108,9 @@ Connection::Connection(Socket socket, Shared& shared)
     socket_.set_option(asio::ip::tcp::no_delay(true), ec);
     socket_.set_option(Socket::send_buffer_size(shared.options.send_buffer_bytes), ec);
     const auto peer = socket_.remote_endpoint(ec);
-    if (!ec) remote_ = peer.address().to_string();
+    if (ec) return;
+    peer_ = peer.address();
+    remote_ = peer_.to_string();
 }
 
 void Connection::enter(Phase phase, std::chrono::nanoseconds limit) {
@@ -143,6 +145,7 @@ Task<void> Connection::run() {
         // The application's own failures are answered in serve_request(); here is only a socket
         // that ended.
     }
+    drop_body();
     boost::system::error_code ignored;
     socket_.close(ignored);
 }
@@ -165,9 +168,14 @@ Task<void> Connection::serve() {
 void Connection::give_memory_back() {
     consumed_ = 0;
     buffer_.clear();
-    body_.clear();
+    drop_body();
     if (buffer_.capacity() > k_kept_bytes_max) buffer_.shrink_to_fit();
     if (body_.capacity() > k_kept_bytes_max) body_.shrink_to_fit();
+}
+
+void Connection::drop_body() {
+    shared_.buffered_bodies_bytes -= body_.size();
+    body_.clear();
 }
 
 /// Reads up to the empty line into head_. False: the connection is over.
@@ -254,7 +262,7 @@ Task<bool> Connection::serve_request() {
     body_done_ = !has_body;
     body_error_.reset();
     Stream stream(*this, *framing, plan.bytes_max);
-    body_.clear();
+    drop_body();
     if (plan.stream) {
         request.stream = &stream;
     } else if (has_body) {
@@ -303,9 +311,10 @@ Task<bool> Connection::refuse_start(ErrorCode code, std::string_view why, int st
 
 Task<bool> Connection::refuse_body(const Request& request, Error why) {
     if (why.code == ErrorCode::cancelled) co_return false;
-    const int status = why.code == ErrorCode::timeout     ? 408
-                       : why.code == ErrorCode::too_large ? 413
-                                                          : 400;
+    const int status = why.code == ErrorCode::timeout       ? 408
+                       : why.code == ErrorCode::too_large   ? 413
+                       : why.code == ErrorCode::unavailable ? 503
+                                                            : 400;
     co_return co_await refuse(&request, why.code, why.detail, status);
 }
 
@@ -316,6 +325,9 @@ Task<Result<void>> Connection::read_body(const Framing& framing, const BodyPlan&
         CO_TRY(const auto piece, co_await stream.read());
         if (piece.empty()) co_return Result<void>{};
         body_ += piece;
+        shared_.buffered_bodies_bytes += piece.size();
+        if (shared_.buffered_bodies_bytes > shared_.options.buffered_bodies_bytes_max)
+            co_return fail(ErrorCode::unavailable, "too many large requests at once");
         if (deadline.passed())
             co_return fail(ErrorCode::timeout, "the request body did not arrive in time");
     }

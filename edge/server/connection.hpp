@@ -17,6 +17,7 @@ struct Shared {
     ServerStats stats;
     std::string date;  ///< of the Date header, renewed every second
     bool draining = false;
+    std::size_t buffered_bodies_bytes = 0;  ///< of all connections
     std::function<bool()> room_for_events;  ///< false: too many streams
     std::function<void(Socket, std::unique_ptr<EventFeed>)> adopt_events;
 };
@@ -33,6 +34,8 @@ class Connection final : public Request::ClientWatch,
     /// Closes it if it is between requests.
     void close_if_idle();
     void cut();
+
+    [[nodiscard]] const boost::asio::ip::address& peer() const noexcept { return peer_; }
 
     void on_gone(std::function<void()> callback) override;
 
@@ -55,6 +58,7 @@ class Connection final : public Request::ClientWatch,
     void enter(Phase phase, std::chrono::nanoseconds limit);
     void watch_peer();
     void give_memory_back();
+    void drop_body();
     [[nodiscard]] std::string_view unread() const {
         return std::string_view(buffer_).substr(consumed_);
     }
@@ -67,6 +71,7 @@ class Connection final : public Request::ClientWatch,
     std::string head_;  ///< the current request's head
     std::string body_;  ///< its body, when it is buffered
     std::string out_;   ///< the current response's head
+    boost::asio::ip::address peer_;
     std::string remote_;
     Phase phase_ = Phase::idle;
     base::SteadyTime phase_ends_ = base::SteadyTime::max();

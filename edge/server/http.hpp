@@ -115,6 +115,8 @@ struct ServerOptions {
     std::string bind_address = "127.0.0.1";
     std::uint16_t port = 0;  ///< 0 = any; see Server::port()
     std::size_t connections_max = 10'000;
+    std::size_t connections_per_address_max = 100;  ///< loopback is not counted; 0: no limit
+    std::size_t buffered_bodies_bytes_max = 256 * 1024 * 1024;  ///< of all connections together
     std::size_t header_bytes_max = 8192;
     std::size_t header_fields_max = 64;
     std::size_t target_bytes_max = 4096;
@@ -136,11 +138,15 @@ struct ServerStats {
                   refused_total = 0;
 };
 
+/// How short memory is. high: no new event streams; critical: no new connections.
+enum class Pressure : std::uint8_t { none, high, critical };
+
 class Server {
  public:
     virtual ~Server() = default;
     [[nodiscard]] virtual std::uint16_t port() const = 0;
     [[nodiscard]] virtual ServerStats stats() const = 0;
+    virtual void set_pressure(Pressure pressure) = 0;
     /// First phase of a stop: no new connections, `Connection: close` on every answer, idle
     /// connections closed, event streams told to reconnect (spread over 3 s). Returns when no
     /// connection is left or the deadline has passed.

@@ -5,6 +5,7 @@
 #include <unordered_set>
 
 #include "edge/server/connection.hpp"
+#include "edge/server/peers.hpp"
 #include "shared/async/task_group.hpp"
 #include "shared/base/crypto.hpp"
 
@@ -35,11 +36,13 @@ class BeastServer final : public Server {
                   .date = base::http_date(std::chrono::system_clock::now()),
                   .room_for_events = {},
                   .adopt_events = {}},
+          peers_(options.connections_per_address_max),
           acceptor_(executor),
           tasks_(executor, [](const std::string&, const std::string&) {}),
           empty_(executor) {
         shared_.room_for_events = [this] {
-            return events_.size() < shared_.options.event_streams_max;
+            return events_.size() < shared_.options.event_streams_max &&
+                   pressure_ == Pressure::none;
         };
         shared_.adopt_events = [this](Socket socket, std::unique_ptr<EventFeed> feed) {
             adopt(std::move(socket), std::move(feed));
@@ -65,6 +68,8 @@ class BeastServer final : public Server {
         out.event_streams = events_.size();
         return out;
     }
+
+    void set_pressure(Pressure pressure) override { pressure_ = pressure; }
 
     Task<void> drain(Deadline deadline) override {
         shared_.draining = true;
@@ -107,6 +112,8 @@ class BeastServer final : public Server {
                 continue;
             }
             ++shared_.stats.accepted_total;
+            while (pressure_ == Pressure::critical)
+                co_await async::delay(executor_, k_accept_pause);
             if (connections_.size() + events_.size() >= shared_.options.connections_max) {
                 boost::system::error_code ignored;
                 socket.close(ignored);
@@ -114,6 +121,11 @@ class BeastServer final : public Server {
                 continue;
             }
             auto connection = std::make_shared<Connection>(std::move(socket), shared_);
+            if (!peers_.enter(connection->peer())) {
+                connection->cut();
+                ++shared_.stats.refused_total;
+                continue;
+            }
             connections_.insert(connection);
             tasks_.spawn("connection", serve(std::move(connection)));
         }
@@ -121,14 +133,19 @@ class BeastServer final : public Server {
 
     Task<void> serve(std::shared_ptr<Connection> connection) {
         co_await connection->run();
+        peers_.leave(connection->peer());
         connections_.erase(connection);
         tell_empty();
     }
 
     void adopt(Socket socket, std::unique_ptr<EventFeed> feed) {
+        boost::system::error_code gone;
+        const auto peer = socket.remote_endpoint(gone).address();
+        peers_.keep(peer);
         auto stream = std::make_shared<EventConnection>(
             std::move(socket), std::move(feed), shared_.event_limits,
-            [this](const std::shared_ptr<EventConnection>& ended) {
+            [this, peer](const std::shared_ptr<EventConnection>& ended) {
+                peers_.leave(peer);
                 events_.erase(ended);
                 tell_empty();
             });
@@ -154,6 +171,8 @@ class BeastServer final : public Server {
 
     Executor executor_;
     Shared shared_;
+    Peers peers_;
+    Pressure pressure_ = Pressure::none;
     Acceptor acceptor_;
     async::TaskGroup tasks_;
     std::unordered_set<std::shared_ptr<Connection>> connections_;

@@ -75,6 +75,45 @@ Secrets Secrets::read(Loader& in) {
                       "signs tokens; at least 32 random bytes, the same for all edges")};
 }
 
+namespace {
+
+void read_connection_limits(Loader& in, Edge& out) {
+    out.connections_per_ip = in.integer("MILLRACE_CONNECTIONS_PER_IP", 100, 0, 1'000'000,
+                                        "of one address, loopback excepted; 0: no limit");
+    out.header_timeout =
+        in.span("MILLRACE_HEADER_TIMEOUT", 10s, 100ms, 300s, "for a whole request head");
+    out.body_timeout = in.span("MILLRACE_BODY_TIMEOUT", 30s, 100ms, 600s,
+                               "for a whole body that is not an upload; all bodies must also come "
+                               "at 1 KiB/s after 5 s");
+    out.idle_timeout = in.span("MILLRACE_IDLE_TIMEOUT", 60s, 100ms, 3600s, "between requests");
+    out.send_timeout =
+        in.span("MILLRACE_SEND_TIMEOUT", 20s, 100ms, 600s, "for a client to take an answer");
+    out.memory_max_mib = in.integer("MILLRACE_MEMORY_MAX", 2048, 0, 1 << 20,
+                                    "MiB of this process: above 85 % no new streams and uploads, "
+                                    "above 95 % no new connections; 0: no limit");
+}
+
+void read_admission(Loader& in, Edge& out) {
+    out.places_min = in.integer("MILLRACE_PLACES_MIN", 16, 1, 100'000,
+                                "requests at work at once, however slow they are");
+    out.places_max = in.integer("MILLRACE_PLACES_MAX", 2048, 1, 100'000,
+                                "requests at work at once, however fast they are");
+    out.latency_headroom =
+        in.span("MILLRACE_LATENCY_HEADROOM", 100ms, 1ms, 60s,
+                "how much slower than at best requests may be before fewer are let in");
+    out.waiting_max =
+        in.integer("MILLRACE_WAITING_MAX", 1024, 0, 100'000, "requests that wait for a place");
+    out.wait_burst = in.span("MILLRACE_WAIT_BURST", 500ms, 0ms, 60s,
+                             "for a place, while the line empties now and then");
+    out.wait_overloaded = in.span("MILLRACE_WAIT_OVERLOADED", 50ms, 0ms, 60s,
+                                  "for a place, once the line has not emptied for a second");
+    out.uploads_max = in.integer("MILLRACE_UPLOADS_MAX", 64, 1, 100'000, "uploads at once");
+    out.visitors_max = in.integer("MILLRACE_VISITORS_MAX", 256, 1, 100'000,
+                                  "requests without a credential, such as logins, at once");
+}
+
+}  // namespace
+
 Edge Edge::read(Loader& in) {
     Edge out;
     out.address = in.text("MILLRACE_EDGE_ADDRESS", "127.0.0.1", "the address the edge listens on");
@@ -94,6 +133,8 @@ Edge Edge::read(Loader& in) {
         in.integer("MILLRACE_CONNECTIONS_MAX", 10'000, 1, 1'000'000, "open connections");
     out.event_streams_max =
         in.integer("MILLRACE_EVENT_STREAMS_MAX", 8'000, 1, 1'000'000, "open event streams");
+    read_connection_limits(in, out);
+    read_admission(in, out);
     return out;
 }
 

@@ -3,8 +3,8 @@ millrace_test(edge_server_unit
     SOURCES edge_framing_test.cpp edge_router_test.cpp
     DEPS millrace_edge_server
     LABELS unit)
-# edge/middleware: uploads as they arrive
+# edge/middleware: admission, and uploads as they arrive
 millrace_test(edge_middleware_unit
-    SOURCES edge_multipart_test.cpp
+    SOURCES edge_admission_test.cpp edge_multipart_test.cpp
     DEPS millrace_edge_middleware
     LABELS unit)
