@@ -88,7 +88,7 @@ Task<Result<jobs::Accepted>> JobGate::accept(Exchange& exchange, jobs::NewJob jo
                                              std::string_view canonical_body) {
     CO_TRY(auto key, idempotency_key(exchange, canonical_body));
     job.trace = exchange.trace;
-    co_return co_await acceptor_.accept(std::move(job), std::move(key), exchange.deadline);
+    co_return co_await acceptor_.accept(std::move(job), key, exchange.deadline);
 }
 
 Task<Result<server::Response>> JobGate::hold(Exchange& exchange, jobs::Accepted accepted,

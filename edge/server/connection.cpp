@@ -142,8 +142,8 @@ Task<void> Connection::run() {
     try {
         co_await serve();
     } catch (const std::exception&) {
-        // The application's own failures are answered in serve_request(); here is only a socket
-        // that ended.
+        // The application's own failures are answered in serve_request(): here a socket has ended.
+        phase_ = Phase::closing;
     }
     drop_body();
     boost::system::error_code ignored;

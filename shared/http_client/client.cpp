@@ -63,8 +63,9 @@ std::size_t on_body_bytes(char* data, std::size_t, std::size_t size, void* self)
         return size;
     }
     auto taken = t.on_body(t.status(), {data, size});
-    if (!taken) t.error = std::move(taken).error();
-    return taken ? size : 0;
+    if (taken) return size;
+    t.error = std::move(taken).error();
+    return 0;
 }
 
 std::size_t on_header_line(char* data, std::size_t, std::size_t size, void* self) {

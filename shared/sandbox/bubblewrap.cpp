@@ -173,7 +173,7 @@ struct StopAtEnd {
 
 /// Everything up to `bytes_max`; false when there is more.
 Task<bool> read_all(Executor executor, Fd from, std::string& into, std::uint64_t bytes_max) {
-    Descriptor pipe(std::move(executor), from.release());
+    Descriptor pipe(executor, from.release());
     std::vector<char> buffer(k_read_bytes);
     for (;;) {
         const auto [ec, size] =

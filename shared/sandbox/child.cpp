@@ -52,7 +52,7 @@ struct Plan {
 }  // namespace
 
 Child::Child(Executor executor, pid_t pid, Fd pidfd)
-    : pid_(pid), ended_(std::move(executor), pidfd.release()) {}
+    : pid_(pid), ended_(executor, pidfd.release()) {}
 
 Child::Child(Child&& other) noexcept
     : pid_(std::exchange(other.pid_, -1)), ended_(std::move(other.ended_)) {}

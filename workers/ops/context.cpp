@@ -2,6 +2,8 @@
 #include <pwd.h>
 #include <unistd.h>
 
+#include <array>
+
 #include "workers/ops/command.hpp"
 
 namespace millrace::workers::ops {
@@ -99,8 +101,12 @@ std::string Context::group_of(std::string_view worker) const {
 
 std::string Context::actor() const {
     if (!actor_.empty()) return actor_;
-    const auto* user = ::getpwuid(::getuid());
-    return user != nullptr ? user->pw_name : fmt::format("uid {}", ::getuid());
+    std::array<char, 4096> text{};
+    passwd user{};
+    passwd* found = nullptr;
+    const bool known =
+        ::getpwuid_r(::getuid(), &user, text.data(), text.size(), &found) == 0 && found != nullptr;
+    return known ? user.pw_name : fmt::format("uid {}", ::getuid());
 }
 
 const events::Catalog& Context::catalog() {

@@ -54,7 +54,7 @@ kafka::OutRecord Publisher::placed(const NewJob& job) const {
 
 void Publisher::publish(Announcement announcement, std::function<void(bool)> done) {
     if (announcement.jobs.empty()) {  // nothing left to announce
-        (void)deletes_.add(std::move(announcement.outbox));
+        (void)deletes_.add(base::Uuid(announcement.outbox));
         if (done) done(true);
         return;
     }

@@ -63,8 +63,8 @@ long japanese_score(std::string_view utf8) {
 }
 
 std::optional<std::string> decode_japanese(std::string_view bytes) {
-    const auto shift_jis = decode(bytes, "CP932");
-    const auto euc = decode(bytes, "EUC-JP");
+    auto shift_jis = decode(bytes, "CP932");
+    auto euc = decode(bytes, "EUC-JP");
     if (!euc) return shift_jis;
     if (!shift_jis) return euc;
     return japanese_score(*euc) > japanese_score(*shift_jis) ? euc : shift_jis;
