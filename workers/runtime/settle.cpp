@@ -207,9 +207,8 @@ Task<Result<Settled>> Settler::give_up_or_wait(const Job& job, const Error& erro
     std::uniform_int_distribution<std::int64_t> full(0, ceiling);  // full jitter
     auto wait = std::chrono::milliseconds(full(jitter_));
     if (error.retry_after) wait = std::max<std::chrono::milliseconds>(wait, *error.retry_after);
-    CO_TRY(const bool owned, co_await ports_.lifecycle.retry(
-                                 job.id, job.attempt, std::chrono::system_clock::now() + wait,
-                                 cause, worker_name_, deadline));
+    CO_TRY(const bool owned, co_await ports_.lifecycle.retry(job.id, job.attempt, wait, cause,
+                                                             worker_name_, deadline));
     co_return owned ? Settled::retried : Settled::fenced;
 }
 

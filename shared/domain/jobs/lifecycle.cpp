@@ -43,7 +43,8 @@ UPDATE jobs SET status = ended.status::job_status, result = ended.result, finish
  WHERE jobs.id = ended.id AND jobs.status = 'running' AND jobs.attempt = ended.attempt
 RETURNING jobs.id)sql"};
 const Statement k_finish{"jobs_finish", "SELECT finish_job($1, $2, $3::text::job_status, $4, $5)"};
-const Statement k_retry{"jobs_retry", "SELECT retry_job($1, $2, $3, $4, $5)"};
+const Statement k_retry{"jobs_retry",
+                        "SELECT retry_job($1, $2, now() + make_interval(secs => $3), $4, $5)"};
 const Statement k_bury{"jobs_bury", "SELECT bury_job($1, $2, $3, $4, $5, $6, $7, $8, $9)"};
 // A job whose record cannot be run would be announced again for ever: it ends with its record.
 const Statement k_bury_record{"dead_letter_insert", R"sql(
@@ -185,11 +186,13 @@ Task<Result<std::vector<base::Uuid>>> Lifecycle::complete(std::vector<Completion
     co_return ids_of(rows);
 }
 
-Task<Result<bool>> Lifecycle::retry(JobId id, int attempt, base::WallTime again, std::string cause,
-                                    std::string worker, Deadline deadline) {
+Task<Result<bool>> Lifecycle::retry(JobId id, int attempt, std::chrono::milliseconds wait,
+                                    std::string cause, std::string worker, Deadline deadline) {
     CO_TRY(const auto rows,
-           co_await durable_.run(postgres::call(k_retry, id, attempt, again, cause, worker),
-                                 deadline));
+           co_await durable_.run(
+               postgres::call(k_retry, id, attempt, std::chrono::duration<double>(wait).count(),
+                              cause, worker),
+               deadline));
     co_return rows[0].get<bool>(0);
 }
 

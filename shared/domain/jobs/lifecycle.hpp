@@ -80,8 +80,9 @@ class Lifecycle {
     /// Ends attempts in one transaction; returns those that were still owned (sorted by id).
     Task<Result<std::vector<base::Uuid>>> complete(std::vector<Completion> batch,
                                                    Deadline deadline);
-    Task<Result<bool>> retry(JobId id, int attempt, base::WallTime again, std::string cause,
-                             std::string worker, Deadline deadline);
+    /// The wait counts on the database's clock, as every time that processes share.
+    Task<Result<bool>> retry(JobId id, int attempt, std::chrono::milliseconds wait,
+                             std::string cause, std::string worker, Deadline deadline);
     Task<Result<bool>> bury(DeadLetter letter, std::string worker, bool dead_blocks,
                             Deadline deadline);
     /// A record that is no job of ours: kept as a dead letter.

@@ -1,0 +1,101 @@
+"""Clocks that are wrong by an hour, and a database disk that is full."""
+import glob
+import json
+import os
+import random
+import shutil
+import subprocess
+import tempfile
+import unittest
+
+from checker import Log, check, unfinished
+from faults import ChaosStack, eventually, register
+from history import History, Op, Poster, Workload
+
+FAKETIME = glob.glob("/usr/lib/*/faketime/libfaketimeMT.so.1")
+DISK_BYTES = 500 << 20
+
+
+class Resources(unittest.TestCase):
+    def begin(self, stack):
+        self.stack = stack
+        self.addCleanup(stack.destroy)
+        self.token = register(stack.edge()).token
+        self.history = History(os.path.join(stack.home, "history.jsonl"))
+        self.addCleanup(self.history.close)
+        self.log = Log(stack.env["MILLRACE_KAFKA_BROKERS"])
+
+    def settle(self):
+        try:
+            eventually(lambda: not unfinished(self.stack), 90, "the drain")
+        except AssertionError:
+            self.fail(f"there is left: {unfinished(self.stack)}")
+        self.stack.recovered()
+        self.assertEqual(check(self.stack, self.history, self.log)[:20], [])
+
+    @unittest.skipUnless(FAKETIME, "needs the package faketime")
+    def test_clocks_wrong_by_an_hour(self):
+        """One worker an hour ahead, the scheduler an hour behind, one edge ten minutes ahead (access tokens live for half an
+        hour): retries, leases and order keep the database's time."""
+        self.begin(ChaosStack())
+        wrong = lambda by: {"LD_PRELOAD": FAKETIME[0], "FAKETIME": by, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+        self.stack.override({"edge-2": wrong("+10m"), "worker-probe-2": wrong("+1h"), "scheduler": wrong("-1h")})
+        self.stack.restart("edge-2", "worker-probe-2", "scheduler")
+        with open(f"/proc/{self.stack.pid('worker-probe-2')}/maps") as file:
+            self.assertIn("libfaketime", file.read())
+        workload = Workload(self.history, self.stack.edges(), self.token, "clocks", rate=200)
+        try:
+            eventually(lambda: len(self.history.ops) > 1500, 60, "load under wrong clocks")
+            self.stack.kill("worker-probe")  # the one with the wrong clock takes over
+            eventually(lambda: len(self.history.ops) > 2500, 60, "load under wrong clocks")
+        finally:
+            workload.stop()
+        self.settle()
+        self.assertGreater(int(self.stack.sql("SELECT count(*) FROM job_attempts WHERE worker = 'probe-2' AND outcome = 'retried'")), 10)
+
+    def test_disk_of_the_database_is_full(self):
+        mount = tempfile.mkdtemp(prefix="millrace-disk-")
+        self.addCleanup(shutil.rmtree, mount, True)
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES},mode=755", "tmpfs", mount], capture_output=True, text=True)
+        if done.returncode != 0:
+            self.skipTest(f"no mount here: {done.stderr.strip()}")
+        self.addCleanup(subprocess.run, ["umount", "-l", mount], check=False)
+        os.chmod(mount, 0o755)
+
+        class SmallDisk(ChaosStack):
+            def start(self):
+                with open(os.path.join(self.home, "state.json"), "w") as file:
+                    json.dump({"postgres folder": os.path.join(mount, "data")}, file)
+                super().start()
+        self.begin(SmallDisk())
+        filler = os.path.join(mount, "filler")
+        workload = Workload(self.history, self.stack.edges(), self.token, "disk", clients=32, rate=400)
+        probe = Poster(self.history, self.stack.edges()[:1], self.token, random.Random(0))
+        refused = Op("00000000-0000-4000-8000-00000000d15c", "probe.ok", "", {})
+        try:
+            eventually(lambda: len(self.history.ops) > 500, 30, "load before the disk is full")
+
+            def full():
+                with open(filler, "ab") as file:
+                    try:
+                        while True:
+                            file.write(b"\0" * (64 << 10))
+                            file.flush()
+                    except OSError:
+                        pass
+                answer = probe.once(refused)
+                return answer and answer[0] == 503
+            eventually(full, 60, "an honest 503")
+            os.unlink(filler)
+            before = len(self.history.ops)
+            eventually(lambda: len(self.history.ops) > before + 500, 60, "load after there is room again")
+        finally:
+            workload.stop()
+            if os.path.exists(filler):
+                os.unlink(filler)
+        probe.post(refused)
+        self.settle()
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
