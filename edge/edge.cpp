@@ -75,6 +75,7 @@ middleware::AdmissionOptions admission_options(const config::Edge& edge) {
             .waiting_max = places(edge.waiting_max),
             .uploads_max = places(edge.uploads_max),
             .visitors_max = places(edge.visitors_max),
+            .tenant_rate = static_cast<double>(edge.tenant_rate),
             .headroom = edge.latency_headroom,
             .wait_burst = edge.wait_burst,
             .wait_overloaded = edge.wait_overloaded};

@@ -20,6 +20,7 @@ constexpr auto k_probe_after_min = 30s;
 constexpr std::uint32_t k_probe_after_spread_ms = 60'000;
 constexpr std::size_t k_share_min = 8;
 constexpr auto k_always_full_after = 1s;
+constexpr auto k_rate_burst = 1s;
 constexpr auto k_retry_after = 1s;
 constexpr Admission::Tenant k_others = 0;
 
@@ -156,35 +157,45 @@ Admission::Ticket Admission::grant(Priority priority, Tenant tenant, base::Stead
 }
 
 /// Uploads and visitors: a cap of their own, and no line.
-std::optional<Admission::Ticket> Admission::admit_apart(Priority priority, base::SteadyTime now) {
+Result<Admission::Ticket> Admission::admit_apart(Priority priority, base::SteadyTime now) {
     const bool upload = priority == Priority::upload;
     auto& count = upload ? uploads_ : visitors_;
-    if (count >= (upload ? options_.uploads_max : options_.visitors_max)) return std::nullopt;
-    if (upload && no_uploads_) return std::nullopt;
+    if (count >= (upload ? options_.uploads_max : options_.visitors_max)) return refused(false);
+    if (upload && no_uploads_) return refused(false);
     ++count;
     return grant(priority, k_others, now);
 }
 
-std::optional<Admission::Ticket> Admission::try_admit(Priority priority, Tenant tenant) {
+bool Admission::over_rate(Account& account, base::SteadyTime now) const noexcept {
+    if (options_.tenant_rate <= 0) return false;
+    const auto each = std::chrono::duration_cast<std::chrono::nanoseconds>(
+        std::chrono::duration<double>(1 / options_.tenant_rate));
+    const auto paid_until = std::max(account.paid_until, now) + each;
+    if (paid_until > now + k_rate_burst) return true;
+    account.paid_until = paid_until;
+    return false;
+}
+
+std::optional<Result<Admission::Ticket>> Admission::decide(Priority priority, Tenant tenant) {
     if (priority == Priority::health) return Ticket{};
     const auto now = std::chrono::steady_clock::now();
     if (priority >= Priority::visitor) return admit_apart(priority, now);
     auto& mine = account(tenant, now);
-    if (mine.waiting > 0 || !has_place(mine)) return std::nullopt;
-    ++in_flight_;
-    ++mine.in_flight;
-    return grant(priority, tenant, now);
+    if (over_rate(mine, now)) return refused(true);
+    if (mine.waiting == 0 && has_place(mine)) {
+        ++in_flight_;
+        ++mine.in_flight;
+        return grant(priority, tenant, now);
+    }
+    if (mine.waiting >= options_.waiting_max / 4) return refused(true);
+    if (waiting_ >= options_.waiting_max) return refused(false);
+    return std::nullopt;
 }
 
-Task<Result<Admission::Ticket>> Admission::admit(Priority priority, Tenant tenant) {
-    if (auto ticket = try_admit(priority, tenant)) co_return std::move(*ticket);
-    if (priority >= Priority::visitor) co_return refused(false);
+Task<Result<Admission::Ticket>> Admission::wait(Priority priority, Tenant tenant) {
     const auto now = std::chrono::steady_clock::now();
     auto& mine = account(tenant, now);
     const bool of_share = in_flight_ < limit_.places();
-    if (mine.waiting >= options_.waiting_max / 4) co_return refused(true);
-    if (waiting_ >= options_.waiting_max) co_return refused(false);
-
     auto& line = lines_[priority == Priority::read ? 0 : 1];
     Waiter waiter{.decided = async::Event(executor_), .tenant = tenant, .since = now};
     auto place = std::ranges::find(line, tenant, &Line::value_type::first);

@@ -37,9 +37,10 @@ struct AdmissionOptions {
     std::size_t waiting_max = 1024;  ///< a tenant may be a quarter of it
     std::size_t uploads_max = 64;
     std::size_t visitors_max = 256;
-    std::size_t tenants_max = 4096;             ///< known at once; those beyond share one account
-    std::chrono::milliseconds headroom{100};    ///< latency above the best that costs no place
-    std::chrono::milliseconds wait_burst{500};  ///< in line, while it empties now and then
+    double tenant_rate = 0;          ///< requests per second, a second's worth at once; 0: no limit
+    std::size_t tenants_max = 4096;  ///< known at once; those beyond share one account
+    std::chrono::milliseconds headroom{100};        ///< latency above the best that costs no place
+    std::chrono::milliseconds wait_burst{500};      ///< in line, while it empties now and then
     std::chrono::milliseconds wait_overloaded{50};  ///< in line, once it has not for a second
 };
 
@@ -87,10 +88,11 @@ class Admission {
 
     Admission(Executor executor, AdmissionOptions options);
 
-    /// A place at once, if there is one and nobody waits for it.
-    std::optional<Ticket> try_admit(Priority priority, Tenant tenant);
-    /// Waits in line. `rate_limited`: this tenant has its share; `unavailable`: the edge is full.
-    Task<Result<Ticket>> admit(Priority priority, Tenant tenant);
+    /// A place, or a refusal, when that can be said at once; nullopt: wait(). `rate_limited`: this
+    /// tenant has its share; `unavailable`: the edge is full.
+    std::optional<Result<Ticket>> decide(Priority priority, Tenant tenant);
+    /// Waits in line, after decide() has said so.
+    Task<Result<Ticket>> wait(Priority priority, Tenant tenant);
 
     /// Set while memory is short: no uploads.
     void refuse_uploads(bool refuse) noexcept { no_uploads_ = refuse; }
@@ -111,7 +113,8 @@ class Admission {
     };
     struct Account {
         std::size_t in_flight = 0, waiting = 0;
-        std::uint64_t seen = 0;  ///< the second in which it last came
+        std::uint64_t seen = 0;       ///< the second in which it last came
+        base::SteadyTime paid_until;  ///< at the tenant's rate (GCRA)
     };
     /// Those who wait with one priority: a queue per tenant, tenants in turn.
     using Line = std::list<std::pair<Tenant, std::deque<Waiter*>>>;
@@ -120,7 +123,8 @@ class Admission {
     void forget_quiet(std::uint64_t second);
     [[nodiscard]] std::size_t share() const noexcept;
     [[nodiscard]] bool has_place(const Account& account) const noexcept;
-    std::optional<Ticket> admit_apart(Priority priority, base::SteadyTime now);
+    Result<Ticket> admit_apart(Priority priority, base::SteadyTime now);
+    bool over_rate(Account& account, base::SteadyTime now) const noexcept;
     Ticket grant(Priority priority, Tenant tenant, base::SteadyTime now);
     void give_back(const Ticket& ticket) noexcept;
     void serve_waiting(base::SteadyTime now);

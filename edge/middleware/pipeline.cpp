@@ -124,11 +124,9 @@ Task<Result<server::Response>> Pipeline::dispatch(Exchange& exchange, telemetry:
     span.set("http.route", endpoint.pattern);
     CO_TRY_VOID(authenticate(exchange));
     const auto priority = priority_of(exchange);
-    if (auto place = admission_.try_admit(priority, tenant_of(exchange))) {
-        exchange.place = std::move(*place);
-    } else {
-        CO_TRY(exchange.place, co_await admission_.admit(priority, tenant_of(exchange)));
-    }
+    auto place = admission_.decide(priority, tenant_of(exchange));
+    if (!place) place = co_await admission_.wait(priority, tenant_of(exchange));
+    CO_TRY(exchange.place, std::move(*place));
     co_return co_await endpoint.handler(exchange);
 }
 

@@ -107,6 +107,8 @@ void read_admission(Loader& in, Edge& out) {
                              "for a place, while the line empties now and then");
     out.wait_overloaded = in.span("MILLRACE_WAIT_OVERLOADED", 50ms, 0ms, 60s,
                                   "for a place, once the line has not emptied for a second");
+    out.tenant_rate = in.integer("MILLRACE_TENANT_RATE", 0, 0, 1'000'000,
+                                 "requests per second of one tenant on this edge; 0: no limit");
     out.uploads_max = in.integer("MILLRACE_UPLOADS_MAX", 64, 1, 100'000, "uploads at once");
     out.visitors_max = in.integer("MILLRACE_VISITORS_MAX", 256, 1, 100'000,
                                   "requests without a credential, such as logins, at once");

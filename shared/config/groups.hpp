@@ -54,6 +54,7 @@ struct Edge {
     std::int64_t connections_max = 0, event_streams_max = 0, connections_per_ip = 0;
     std::chrono::milliseconds header_timeout{}, body_timeout{}, idle_timeout{}, send_timeout{};
     std::int64_t places_min = 0, places_max = 0, waiting_max = 0, uploads_max = 0, visitors_max = 0;
+    std::int64_t tenant_rate = 0;
     std::chrono::milliseconds latency_headroom{}, wait_burst{}, wait_overloaded{};
     std::int64_t memory_max_mib = 0;
     static Edge read(Loader& in);

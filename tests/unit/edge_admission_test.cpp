@@ -32,7 +32,8 @@ struct Bench {
     explicit Bench(AdmissionOptions options) : admission(io.get_executor(), options) {}
 
     Task<void> come(std::string name, Priority priority, Admission::Tenant tenant) {
-        auto ticket = co_await admission.admit(priority, tenant);
+        auto decided = admission.decide(priority, tenant);
+        auto ticket = decided ? std::move(*decided) : co_await admission.wait(priority, tenant);
         order += ticket ? name : ticket.error().code == ErrorCode::rate_limited ? "%" : "!";
         if (ticket) held.push_back(std::move(*ticket));
     }
@@ -96,10 +97,10 @@ TEST_CASE("health is always admitted; the others up to the limit, then in line")
     bench.start("b", Priority::write, 1);
     bench.start("c", Priority::write, 1);
     CHECK(bench.order == "ab");
-    CHECK(bench.admission.try_admit(Priority::health, 1));
+    bench.start("h", Priority::health, 1);
     CHECK(bench.admission.stats().waiting == 1);
     bench.give_back();
-    CHECK(bench.order == "abc");
+    CHECK(bench.order == "abhc");
     CHECK(bench.admission.stats().in_flight == 2);
     bench.held.clear();
     CHECK(bench.admission.stats().in_flight == 0);
@@ -181,13 +182,25 @@ TEST_CASE("uploads and visitors are counted on their own") {
     CHECK(bench.order == "uv!l!a!y");
 }
 
+TEST_CASE("a tenant's rate is its own, a second's worth at once") {
+    auto options = places(64);
+    options.tenant_rate = 5;
+    Bench bench(options);
+    for (int i = 0; i < 7; ++i) bench.start("a", Priority::read, 1);
+    CHECK(bench.order == "aaaaa%%");
+    bench.start("b", Priority::read, 2);
+    CHECK(bench.order == "aaaaa%%b");
+}
+
 TEST_CASE("accounts are forgotten, and have a cap") {
     auto options = places(64);
     options.tenants_max = 4;
     Bench bench(options);
     for (Admission::Tenant tenant = 1; tenant < 100; ++tenant)
-        CHECK(bench.admission.try_admit(Priority::read, tenant));
+        bench.start("a", Priority::read, tenant);
     CHECK(bench.admission.stats().tenants <= 5);
+    bench.held.clear();
+    bench.run_until_all_decided();
 }
 
 TEST_CASE("an address holds so many connections, loopback any number") {
