@@ -13,6 +13,10 @@ DOCUMENT = ('<?xml version="1.0"?>{prolog}<w:document xmlns:w="http://schemas.op
             "<w:body>{body}</w:body></w:document>")
 
 
+def samples():
+    return sorted(name for name in os.listdir(SAMPLES) if name.endswith((".pdf", ".docx", ".txt")))
+
+
 def sample(name):
     with open(os.path.join(SAMPLES, name), "rb") as file:
         return file.read()

@@ -27,7 +27,7 @@ class Knowledge(unittest.TestCase):
         cls.stack = Stack(edges=2, probe=False)
         cls.me = register(cls.stack.edge())
         cls.files = {}
-        for name in sorted(os.listdir(documents.SAMPLES)):
+        for name in documents.samples():
             answer = cls.me.upload(name, documents.sample(name), {"title": name.rsplit(".", 1)[0], "tags": "sample, demo"})
             assert answer.status == 201, answer.text
             job = cls.me.wait_job(job_of(answer))
