@@ -4,6 +4,7 @@
 #include "edge/middleware/pipeline.hpp"
 #include "edge/routes.hpp"
 #include "shared/object_store/local_store.hpp"
+#include "shared/service/stores.hpp"
 #include "shared/telemetry/log.hpp"
 
 namespace millrace::edge {
@@ -17,42 +18,21 @@ constexpr auto k_start_timeout = 60s;
 constexpr auto k_memory_check = 500ms;
 
 struct Stores {
-    std::unique_ptr<postgres::Database> durable;  ///< accepts: commits reach the disk
-    std::unique_ptr<postgres::Database>
-        background;  ///< outbox deletions and reads: may commit asynchronously
-    std::unique_ptr<postgres::Database> app;  ///< product tables
+    std::unique_ptr<postgres::Database> durable;     ///< accepts: commits reach the disk
+    std::unique_ptr<postgres::Database> background;  ///< outbox deletions and reads
+    std::unique_ptr<postgres::Database> app;
     std::unique_ptr<kafka::Producer> producer;
-    std::unique_ptr<redis::Client> redis;
-    std::unique_ptr<redis::Subscriber> subscriber;
+    service::Redis redis;
 };
 
 Stores open_stores(service::Service& service, const Config& config) {
-    const auto executor = service.executor();
-    const auto database = [&](std::string_view use, const std::string& role, bool asynchronous) {
-        postgres::Options options{.dsn = config.postgres.dsn,
-                                  .role = role,
-                                  .application_name = config.process.name + " " + std::string(use),
-                                  .statement_timeout = config.postgres.statement_timeout,
-                                  .settings = role == "millrace_pipeline"
-                                                  ? postgres::pinned_plans()
-                                                  : decltype(postgres::pinned_plans()){}};
-        if (asynchronous) options.settings.emplace_back("synchronous_commit", "off");
-        options.on_event = service.log_events("postgres " + std::string(use));
-        return postgres::make_database(executor, std::move(options));
-    };
-    kafka::ProducerOptions producer{.brokers = config.kafka.brokers,
-                                    .client_id = config.process.name,
-                                    .message_timeout = config.kafka.message_timeout,
-                                    .linger = config.kafka.linger};
-    producer.on_event = service.log_events("kafka");
-    redis::Options redis{.url = config.redis.url, .client_name = config.process.name};
-    redis.on_event = service.log_events("redis");
-    return {.durable = database("accept", "millrace_pipeline", false),
-            .background = database("background", "millrace_pipeline", true),
-            .app = database("app", "millrace_app", false),
-            .producer = kafka::make_producer(executor, std::move(producer)),
-            .redis = redis::make_client(executor, redis),
-            .subscriber = redis::make_subscriber(executor, redis)};
+    using enum service::Commit;
+    return {
+        .durable = service::open_pipeline(service, config.postgres, "accept", durable),
+        .background = service::open_pipeline(service, config.postgres, "background", asynchronous),
+        .app = service::open_app(service, config.postgres),
+        .producer = service::open_producer(service, config.kafka),
+        .redis = service::open_redis(service, config.redis)};
 }
 
 server::ServerOptions server_options(const config::Edge& edge) {
@@ -158,12 +138,12 @@ Task<Result<void>> serve(service::Service& service, const Config& config, Stores
     jobs::Publisher publisher(tasks, *stores.producer, *stores.background, catalog);
     jobs::Acceptor acceptor(tasks, *stores.durable, publisher);
     jobs::Reader reader(*stores.background);
-    jobs::LiveReader live(*stores.redis);
-    middleware::JobWatch watch(tasks, *stores.subscriber, reader, {});
+    jobs::LiveReader live(*stores.redis.client);
+    middleware::JobWatch watch(tasks, *stores.redis.subscriber, reader, {});
     const auto seconds = [](auto span) {
         return std::chrono::duration_cast<std::chrono::seconds>(span);
     };
-    middleware::JobGate gate(tasks, acceptor, reader, watch, *stores.redis, catalog,
+    middleware::JobGate gate(tasks, acceptor, reader, watch, *stores.redis.client, catalog,
                              {.hold = seconds(config.edge.hold),
                               .wait_max = seconds(config.edge.wait_max),
                               .idle_cancel = seconds(config.edge.idle_cancel),
@@ -173,8 +153,8 @@ Task<Result<void>> serve(service::Service& service, const Config& config, Stores
     domain::identity::Accounts accounts(service.executor(), *stores.app, tokens);
     domain::knowledge::Files files(*stores.app);
 
-    surfaces::jobs::Ports job_ports{gate,  watch,   reader,           live, *stores.subscriber,
-                                    tasks, catalog, config.edge.probe};
+    surfaces::jobs::Ports job_ports{
+        gate, watch, reader, live, *stores.redis.subscriber, tasks, catalog, config.edge.probe};
     surfaces::knowledge::Ports knowledge_ports{accounts,        files,    publisher,
                                                *stores.durable, *objects, gate,
                                                job_ports,       catalog,  config.models.aliases};

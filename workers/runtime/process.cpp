@@ -3,6 +3,7 @@
 #include <atomic>
 #include <thread>
 
+#include "shared/service/stores.hpp"
 #include "shared/telemetry/log.hpp"
 #include "workers/runtime/worker.hpp"
 
@@ -19,45 +20,24 @@ struct Stores {
     std::unique_ptr<postgres::Database> durable, claims, app;
     std::unique_ptr<kafka::Producer> producer;
     std::unique_ptr<kafka::Consumer> consumer;
-    std::unique_ptr<redis::Client> redis;
-    std::unique_ptr<redis::Subscriber> subscriber;
+    service::Redis redis;
 };
 
 Stores open_stores(service::Service& service, const Config& config, const events::Catalog& catalog,
                    const std::string& role) {
-    const auto executor = service.executor();
-    const auto database = [&](std::string_view use, const std::string& db_role, bool asynchronous) {
-        postgres::Options options{.dsn = config.postgres.dsn,
-                                  .role = db_role,
-                                  .application_name = config.process.name + " " + std::string(use),
-                                  .statement_timeout = config.postgres.statement_timeout,
-                                  .settings = db_role == "millrace_pipeline"
-                                                  ? postgres::pinned_plans()
-                                                  : decltype(postgres::pinned_plans()){}};
-        if (asynchronous) options.settings.emplace_back("synchronous_commit", "off");
-        options.on_event = service.log_events("postgres " + std::string(use));
-        return postgres::make_database(executor, std::move(options));
-    };
-    kafka::ProducerOptions producer{.brokers = config.kafka.brokers,
-                                    .client_id = config.process.name,
-                                    .message_timeout = config.kafka.message_timeout,
-                                    .linger = config.kafka.linger};
-    producer.on_event = service.log_events("kafka producer");
+    using enum service::Commit;
     kafka::ConsumerOptions consumer{.brokers = config.kafka.brokers,
                                     .client_id = config.process.name,
                                     .group = "millrace-" + role + config.kafka.topic_suffix,
                                     .instance = config.process.name,
                                     .topics = catalog.topics_of_worker(role)};
     consumer.on_event = service.log_events("kafka consumer");
-    redis::Options redis{.url = config.redis.url, .client_name = config.process.name};
-    redis.on_event = service.log_events("redis");
-    return {.durable = database("durable", "millrace_pipeline", false),
-            .claims = database("claims", "millrace_pipeline", true),
-            .app = database("app", "millrace_app", false),
-            .producer = kafka::make_producer(executor, std::move(producer)),
-            .consumer = kafka::make_consumer(executor, std::move(consumer)),
-            .redis = redis::make_client(executor, redis),
-            .subscriber = redis::make_subscriber(executor, redis)};
+    return {.durable = service::open_pipeline(service, config.postgres, "durable", durable),
+            .claims = service::open_pipeline(service, config.postgres, "claims", asynchronous),
+            .app = service::open_app(service, config.postgres),
+            .producer = service::open_producer(service, config.kafka),
+            .consumer = kafka::make_consumer(service.executor(), std::move(consumer)),
+            .redis = service::open_redis(service, config.redis)};
 }
 
 /// A handler that blocks the loop blocks everything that could notice it; this thread ends the
@@ -104,15 +84,16 @@ Task<Result<void>> serve(service::Service& service, const Config& config, const 
         CO_TRY_VOID(co_await db->wait_connected(Deadline::in(k_start_timeout)));
     }
     auto tasks = service.make_group();
-    CO_TRY(auto handlers, make({service.executor(), service, *stores.app, *stores.redis, tasks}));
+    CO_TRY(auto handlers,
+           make({service.executor(), service, *stores.app, *stores.redis.client, tasks}));
     jobs::Lifecycle lifecycle(*stores.claims, *stores.durable);
     jobs::Publisher publisher(tasks, *stores.producer, *stores.claims, catalog);
     const auto lease = std::chrono::duration_cast<std::chrono::seconds>(config.worker.lease);
     Worker worker(service.executor(), tasks,
                   {.settle = {*stores.app, *stores.claims, lifecycle, publisher, *stores.producer,
-                              *stores.redis, catalog},
+                              *stores.redis.client, catalog},
                    .consumer = *stores.consumer,
-                   .subscriber = *stores.subscriber,
+                   .subscriber = *stores.redis.subscriber,
                    .durable = *stores.durable,
                    .claims = *stores.claims,
                    .tracer = service.tracer(),

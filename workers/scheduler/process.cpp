@@ -1,5 +1,6 @@
 #include "workers/scheduler/process.hpp"
 
+#include "shared/service/stores.hpp"
 #include "workers/scheduler/scheduler.hpp"
 
 namespace millrace::workers::scheduler {
@@ -16,18 +17,8 @@ Task<Result<void>> run_scheduler(service::Service& service, Config config) {
     CO_TRY(const auto catalog,
            events::Catalog::load(config.kafka.topics_file, config.kafka.topic_suffix));
     // Plans are not pinned: the sweeps are meant to scan.
-    postgres::Options options{.dsn = config.postgres.dsn,
-                              .role = "millrace_pipeline",
-                              .application_name = config.process.name,
-                              .statement_timeout = config.postgres.statement_timeout};
-    options.on_event = service.log_events("postgres");
-    auto db = postgres::make_database(service.executor(), std::move(options));
-    kafka::ProducerOptions producer_options{.brokers = config.kafka.brokers,
-                                            .client_id = config.process.name,
-                                            .message_timeout = config.kafka.message_timeout,
-                                            .linger = config.kafka.linger};
-    producer_options.on_event = service.log_events("kafka");
-    auto producer = kafka::make_producer(service.executor(), std::move(producer_options));
+    auto db = service::open_pipeline(service, config.postgres, "", service::Commit::durable, false);
+    auto producer = service::open_producer(service, config.kafka);
     service.ready_check("postgres", [&db] { return db->connected(); });
 
     {

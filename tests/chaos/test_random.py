@@ -1,6 +1,6 @@
 """Rounds of random faults while clients post; every round ends with a drained, green system and a clean check.
 
-    test_chaos.py [--seed N] [--rounds N] [--jobs N] [--keep]      (MILLRACE_TEST_LONG=1: 100,000 jobs)"""
+    test_random.py [--seed N] [--rounds N] [--jobs N] [--keep]      (MILLRACE_TEST_LONG=1: 100,000 jobs)"""
 import argparse
 import os
 import random
