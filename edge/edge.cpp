@@ -165,6 +165,7 @@ Task<Result<void>> serve(service::Service& service, const Config& config, Stores
     auto server = server::make_server(service.executor(), pipeline, server_options(config.edge));
     observe(service.metrics(), *server, acceptor, publisher);
     observe_admission(service.metrics(), admission);
+    tasks.spawn("thread watch", admission.watch_thread());
     tasks.spawn("memory",
                 watch_memory(service.executor(), *server, admission,
                              static_cast<std::uint64_t>(config.edge.memory_max_mib) << 20));

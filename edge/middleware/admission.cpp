@@ -20,6 +20,8 @@ constexpr auto k_probe_after_min = 30s;
 constexpr std::uint32_t k_probe_after_spread_ms = 60'000;
 constexpr std::size_t k_share_min = 8;
 constexpr auto k_always_full_after = 1s;
+constexpr auto k_late_every = 20ms;
+constexpr int k_turns_per_request = 4;  // read, batch, database, answer: each waits for the thread
 constexpr auto k_rate_burst = 1s;
 constexpr auto k_retry_after = 1s;
 constexpr Admission::Tenant k_others = 0;
@@ -228,6 +230,15 @@ void Admission::leave(Waiter& waiter, Line& line) {
     if (--waiting_ == 0) last_empty_ = std::chrono::steady_clock::now();
 }
 
+Task<void> Admission::watch_thread() {
+    for (;;) {
+        const auto due = std::chrono::steady_clock::now() + k_late_every;
+        co_await async::delay(executor_, k_late_every);
+        const auto late = std::chrono::steady_clock::now() - due;
+        late_ = std::max<std::chrono::nanoseconds>(late, late_ * 7 / 8);
+    }
+}
+
 void Admission::give_back(const Ticket& ticket) noexcept {
     const auto now = std::chrono::steady_clock::now();
     if (ticket.priority_ == Priority::upload) {
@@ -238,7 +249,8 @@ void Admission::give_back(const Ticket& ticket) noexcept {
         --visitors_;
         return;
     }
-    limit_.sample(now, now - ticket.since_, in_flight_);
+    const std::chrono::nanoseconds latency = now - ticket.since_;
+    limit_.sample(now, latency - std::min(latency, late_ * k_turns_per_request), in_flight_);
     --in_flight_;
     --accounts_[ticket.tenant_].in_flight;
     serve_waiting(now);

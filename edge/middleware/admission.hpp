@@ -94,6 +94,9 @@ class Admission {
     /// Waits in line, after decide() has said so.
     Task<Result<Ticket>> wait(Priority priority, Tenant tenant);
 
+    /// Measures how late this thread is, as long as it runs. Slowness that comes from a busy thread
+    /// does not count against the places: fewer of them would not mend it.
+    Task<void> watch_thread();
     /// Set while memory is short: no uploads.
     void refuse_uploads(bool refuse) noexcept { no_uploads_ = refuse; }
 
@@ -140,6 +143,7 @@ class Admission {
     std::size_t in_flight_ = 0, waiting_ = 0, uploads_ = 0, visitors_ = 0, active_ = 0;
     std::uint64_t second_ = 0;
     base::SteadyTime last_empty_;
+    std::chrono::nanoseconds late_{0};
     std::uint64_t shed_full_ = 0, shed_share_ = 0;
     bool no_uploads_ = false;
 };

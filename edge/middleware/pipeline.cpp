@@ -126,7 +126,8 @@ Task<Result<server::Response>> Pipeline::dispatch(Exchange& exchange, telemetry:
     const auto priority = priority_of(exchange);
     auto place = admission_.decide(priority, tenant_of(exchange));
     if (!place) place = co_await admission_.wait(priority, tenant_of(exchange));
-    CO_TRY(exchange.place, std::move(*place));
+    if (!*place) co_return refusal(exchange, place->error());
+    exchange.place = std::move(**place);
     co_return co_await endpoint.handler(exchange);
 }
 
@@ -141,6 +142,23 @@ Result<void> Pipeline::authenticate(Exchange& exchange) {
     TRY(auto claims, tokens_.verify(token, std::chrono::system_clock::now()));
     exchange.principal = std::move(claims.principal);
     return {};
+}
+
+/// What must stay cheap: rendered once a second for all who are refused in it. Their trace id is
+/// that of the first of them.
+server::Response Pipeline::refusal(const Exchange& exchange, const Error& error) {
+    auto& kept = refusals_[{&exchange.surface, error.code}];
+    const auto now = std::chrono::steady_clock::now();
+    if (now - kept.made > std::chrono::seconds(1)) {
+        kept.response = rendered(exchange.surface, error, exchange.trace);
+        kept.made = now;
+    }
+    server::Response out;
+    out.status = kept.response.status;
+    out.headers = kept.response.headers;
+    out.content_type = kept.response.content_type;
+    out.body = kept.response.body;
+    return out;
 }
 
 bool Pipeline::origin_allowed(std::string_view origin) const {

@@ -3,6 +3,7 @@
 // rendering,
 // headers, log and metrics.
 
+#include <map>
 #include <memory>
 #include <vector>
 
@@ -34,6 +35,7 @@ class Pipeline final : public server::Application {
  private:
     Task<Result<server::Response>> dispatch(Exchange& exchange, telemetry::Span& span);
     Result<void> authenticate(Exchange& exchange);
+    server::Response refusal(const Exchange& exchange, const Error& error);
     [[nodiscard]] server::Response preflight(const server::Request& request,
                                              std::string_view allow) const;
     [[nodiscard]] bool origin_allowed(std::string_view origin) const;
@@ -49,6 +51,11 @@ class Pipeline final : public server::Application {
     Admission& admission_;
     telemetry::Tracer& tracer_;
     PipelineOptions options_;
+    struct Refusal {
+        base::SteadyTime made{};
+        server::Response response;
+    };
+    std::map<std::pair<const Surface*, ErrorCode>, Refusal> refusals_;
     std::vector<telemetry::Counter*> by_class_;  ///< 1xx … 5xx
     telemetry::Histogram& seconds_;
 };

@@ -15,7 +15,7 @@ import urllib.parse
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path += [os.path.join(HERE, "../e2e"), os.path.join(HERE, "../interop")]
 from http_requests import BODY_METHODS, METHODS, mutated, well_framed  # noqa: E402
-from support import Stack, register  # noqa: E402
+from support import Stack, eventually, register  # noqa: E402
 from wire import Malformed, Wire  # noqa: E402
 
 TARGETS = (b"/health", b"/health?a=b", b"http://edge/health", b"/no/such/path", b"/%41?%20", b"/api/jobs", b"/api/jobs/x", b"/api/v1/nothing")
@@ -110,9 +110,9 @@ def main():
     stack = Stack(workers={"probe": 1})
     client = register(stack.edge())
     url = urllib.parse.urlsplit(stack.edge())
-    before = stack.pid("edge-1")
+    before = eventually(lambda: stack.pid("edge"))
     failures = run(arguments.seed, arguments.requests or (60_000 if arguments.long else 6_000), (url.hostname, url.port), client.token.encode())
-    if stack.pid("edge-1") != before:
+    if stack.pid("edge") != before:
         print("the edge has died\n" + stack.logs())
         failures += 1
     stack.destroy()

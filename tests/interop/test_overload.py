@@ -2,7 +2,7 @@
 
 Client, edge, servers and workers share the machine's two cores, so each figure is a ratio of runs of the same shape, alternating, and
 the median of the rounds counts: overload is compared with a peak beside which the client sends as many health requests, over as many
-connections, as were refused. Latency that differs by less than 10 ms is not judged: that much is the scheduler's."""
+connections, as were refused; rounds in which somebody else took the machine do not count. Latency that differs by less than 10 ms is not judged: that much is the scheduler's."""
 import json
 import os
 import statistics
@@ -18,7 +18,9 @@ from support import ROOT, Stack, register  # noqa: E402
 LOAD = os.path.join(os.environ.get("MILLRACE_BIN_DIR", os.path.join(ROOT, "build/release/bin")), "millrace-load")
 JOB = ["--method", "POST", "--path", "/api/jobs", "--header", "Content-Type: application/json", "--body", '{"kind":"probe.ok","input":{}}']
 HEALTH = ["--path", "/health"]
-ROUNDS, SECONDS = 3, 4
+ROUNDS, ROUNDS_MAX, SECONDS = 3, 6, 3
+STEADY = 1.25  # a round is judged when the capacity before and after it differs by less
+REFUSED = ["--path", "/api/jobs?limit=1"]  # over the tenant's rate; as large as a health request
 TENANT_RATE, UNJUDGED_US = 100, 10_000
 
 
@@ -49,7 +51,7 @@ class Edge:
 
     def cpu(self):
         """Seconds of processor time that the edge has used."""
-        with open(f"/proc/{self.stack.pid('edge-1')}/stat") as file:
+        with open(f"/proc/{self.stack.pid('edge')}/stat") as file:
             fields = file.read().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -67,18 +69,23 @@ class Overload(unittest.TestCase):
     def test_goodput_at_twice_the_capacity(self):
         edge = Edge()
         edge.load(0, *JOB, "--connections", "128")  # warm
-        ratios = []
-        for _ in range(ROUNDS):
-            capacity = edge.load(0, *JOB, "--connections", "128")["per_second"]
+        ratios, capacity = [], edge.load(0, *JOB, "--connections", "128")["per_second"]
+        for _ in range(ROUNDS_MAX):
             over = edge.load(0, *JOB, "--connections", "1500", "--rate", str(int(2 * capacity)))
             self.assertLessEqual(set(over["statuses"]), {"202", "429", "503"})
             refused = (over["answers"] - served(over)) / over["seconds"]
             _, peak = edge.together((0, *HEALTH, "--connections", "1372", "--rate", str(int(refused) + 1)), (0, *JOB, "--connections", "128"))
-            goodput = served(over) / over["seconds"]
-            ratios.append(goodput / peak["per_second"])
-            print(f"capacity {capacity:.0f}/s; at twice that {goodput:.0f}/s accepted, {refused:.0f}/s refused; "
-                  f"peak beside as many health requests {peak['per_second']:.0f}/s: {ratios[-1]:.2f}")
+            goodput, before = served(over) / over["seconds"], capacity
+            capacity = edge.load(0, *JOB, "--connections", "128")["per_second"]
+            judged = 1 / STEADY < capacity / before < STEADY
+            print(f"capacity {before:.0f}/s, {capacity:.0f}/s after; at twice that {goodput:.0f}/s accepted, {refused:.0f}/s refused; peak beside as "
+                  f"many health requests {peak['per_second']:.0f}/s: {goodput / peak['per_second']:.2f}{'' if judged else ' (not judged)'}")
+            ratios += [goodput / peak["per_second"]] if judged else []
+            if len(ratios) == ROUNDS:
+                break
         edge.stack.destroy()
+        if len(ratios) < ROUNDS:
+            self.skipTest("this machine's capacity changes too much to judge by it")
         self.assertGreaterEqual(statistics.median(ratios), 0.9)
 
     def test_a_refusal_is_cheap_and_a_flood_stays_its_own(self):
@@ -86,8 +93,8 @@ class Overload(unittest.TestCase):
         ratios = []
         for _ in range(ROUNDS):
             health, _ = edge.cpu_per_request(*HEALTH, "--connections", "64")
-            refusal, done = edge.cpu_per_request(*JOB, "--connections", "64")
-            self.assertGreater(done["statuses"]["429"], 50 * served(done), "nearly all were refused")
+            refusal, done = edge.cpu_per_request(*REFUSED, "--connections", "64")
+            self.assertGreater(done["statuses"]["429"], 50 * served(done, "200"), "nearly all were refused")
             ratios.append(refusal / health)
             print(f"edge processor time: health {health:.1f} µs, refusal {refusal:.1f} µs: {ratios[-1]:.2f}")
         cost = statistics.median(ratios)
