@@ -135,7 +135,7 @@ void Admission::forget_quiet(std::uint64_t second) {
         const auto& one = entry.second;
         const bool active = one.seen + 1 >= second;
         active_ += active ? 1 : 0;
-        return !active && one.in_flight == 0 && one.waiting == 0;
+        return !active && one.in_flight == 0 && one.waiting == 0 && one.uploads == 0;
     });
 }
 
@@ -159,13 +159,19 @@ Admission::Ticket Admission::grant(Priority priority, Tenant tenant, base::Stead
 }
 
 /// Uploads and visitors: a cap of their own, and no line.
-Result<Admission::Ticket> Admission::admit_apart(Priority priority, base::SteadyTime now) {
-    const bool upload = priority == Priority::upload;
-    auto& count = upload ? uploads_ : visitors_;
-    if (count >= (upload ? options_.uploads_max : options_.visitors_max)) return refused(false);
-    if (upload && no_uploads_) return refused(false);
-    ++count;
-    return grant(priority, k_others, now);
+Result<Admission::Ticket> Admission::admit_apart(Priority priority, Tenant tenant,
+                                                 base::SteadyTime now) {
+    if (priority == Priority::visitor) {
+        if (visitors_ >= options_.visitors_max) return refused(false);
+        ++visitors_;
+        return grant(priority, k_others, now);
+    }
+    auto& mine = account(tenant, now);
+    if (no_uploads_ || uploads_ >= options_.uploads_max) return refused(false);
+    if (mine.uploads >= (options_.uploads_max + 1) / 2) return refused(true);
+    ++uploads_;
+    ++mine.uploads;
+    return grant(priority, tenant, now);
 }
 
 bool Admission::over_rate(Account& account, base::SteadyTime now) const noexcept {
@@ -181,7 +187,7 @@ bool Admission::over_rate(Account& account, base::SteadyTime now) const noexcept
 std::optional<Result<Admission::Ticket>> Admission::decide(Priority priority, Tenant tenant) {
     if (priority == Priority::health) return Ticket{};
     const auto now = std::chrono::steady_clock::now();
-    if (priority >= Priority::visitor) return admit_apart(priority, now);
+    if (priority >= Priority::visitor) return admit_apart(priority, tenant, now);
     auto& mine = account(tenant, now);
     if (over_rate(mine, now)) return refused(true);
     if (mine.waiting == 0 && has_place(mine)) {
@@ -243,6 +249,7 @@ void Admission::give_back(const Ticket& ticket) noexcept {
     const auto now = std::chrono::steady_clock::now();
     if (ticket.priority_ == Priority::upload) {
         --uploads_;
+        --accounts_[ticket.tenant_].uploads;
         return;
     }
     if (ticket.priority_ == Priority::visitor) {

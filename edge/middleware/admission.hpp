@@ -35,7 +35,7 @@ struct AdmissionOptions {
     std::size_t places_start = 256;
     std::size_t places_max = 2048;
     std::size_t waiting_max = 1024;  ///< a tenant may be a quarter of it
-    std::size_t uploads_max = 64;
+    std::size_t uploads_max = 64;    ///< one tenant may have half of them
     std::size_t visitors_max = 256;
     double tenant_rate = 0;          ///< requests per second, a second's worth at once; 0: no limit
     std::size_t tenants_max = 4096;  ///< known at once; those beyond share one account
@@ -115,7 +115,7 @@ class Admission {
         Outcome outcome = Outcome::waiting;
     };
     struct Account {
-        std::size_t in_flight = 0, waiting = 0;
+        std::size_t in_flight = 0, waiting = 0, uploads = 0;
         std::uint64_t seen = 0;       ///< the second in which it last came
         base::SteadyTime paid_until;  ///< at the tenant's rate (GCRA)
     };
@@ -126,7 +126,7 @@ class Admission {
     void forget_quiet(std::uint64_t second);
     [[nodiscard]] std::size_t share() const noexcept;
     [[nodiscard]] bool has_place(const Account& account) const noexcept;
-    Result<Ticket> admit_apart(Priority priority, base::SteadyTime now);
+    Result<Ticket> admit_apart(Priority priority, Tenant tenant, base::SteadyTime now);
     bool over_rate(Account& account, base::SteadyTime now) const noexcept;
     Ticket grant(Priority priority, Tenant tenant, base::SteadyTime now);
     void give_back(const Ticket& ticket) noexcept;

@@ -26,7 +26,7 @@ READERS_MAX = 200  # each makes the edge answer some hundred requests first
 RATE = 50
 UNJUDGED = 0.020
 # Kind: (seconds until it must be closed, what it must have been told).
-LIMITS = {"silent": (12, (None,)), "slow head": (12, (408,)), "slow body": (12, (408,)), "slow chunks": (12, (408,)), "slow upload": (12, (408,)),
+LIMITS = {"silent": (12, (None,)), "slow head": (12, (408,)), "slow body": (12, (408,)), "slow chunks": (12, (408,)), "slow upload": (12, (408, 429)),
           "does not read": (24, (None, 200))}
 
 

@@ -168,18 +168,19 @@ TEST_CASE("uploads and visitors are counted on their own") {
     options.visitors_max = 1;
     Bench bench(options);
     bench.start("u", Priority::upload, 1);
-    bench.start("v", Priority::upload, 1);
-    bench.start("w", Priority::upload, 1);
+    bench.start("v", Priority::upload, 1);  // half of them is the most for one
+    bench.start("v", Priority::upload, 2);
+    bench.start("w", Priority::upload, 3);
     bench.start("l", Priority::visitor, 1);
     bench.start("m", Priority::visitor, 1);
     bench.start("a", Priority::write, 1);
-    CHECK(bench.order == "uv!l!a");
+    CHECK(bench.order == "u%v!l!a");
     bench.give_back();
     bench.admission.refuse_uploads(true);
     bench.start("x", Priority::upload, 1);
     bench.admission.refuse_uploads(false);
     bench.start("y", Priority::upload, 1);
-    CHECK(bench.order == "uv!l!a!y");
+    CHECK(bench.order == "u%v!l!a!y");
 }
 
 TEST_CASE("a tenant's rate is its own, a second's worth at once") {
