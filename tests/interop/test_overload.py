@@ -65,6 +65,7 @@ def served(load, status="202"):
     return load["statuses"].get(status, 0)
 
 
+@unittest.skipUnless(os.environ.get("MILLRACE_TEST_LONG"), "a judgement of speed: scripts/test --long, on a machine with nothing else to do")
 class Overload(unittest.TestCase):
     def test_goodput_at_twice_the_capacity(self):
         edge = Edge()
