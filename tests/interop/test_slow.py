@@ -2,8 +2,9 @@
 is served as before.
 
 1,000 attackers; 4,000 with MILLRACE_TEST_LONG=1. How the normal client is measured: a process of its own asks /health 50 times a second,
-open loop (from the time at which it was due), first alone and then throughout the attack. Its p99 may double; below 20 ms no
-difference is judged, since on two shared cores the attackers' own process costs that much scheduling delay."""
+open loop (from the time at which it was due), first alone and then throughout the attack: every request must be served, and its p99 may
+double. Below 20 ms no difference is judged, since on two shared cores the attackers' own process costs that much scheduling delay; in
+the gate, whose machine may be busy with other things too, below 250 ms."""
 import collections
 import multiprocessing
 import os
@@ -21,10 +22,11 @@ from cases import get  # noqa: E402
 from support import Stack, eventually, register  # noqa: E402
 from wire import Wire  # noqa: E402
 
-ATTACKERS = 4000 if os.environ.get("MILLRACE_TEST_LONG") == "1" else 1000
+LONG = os.environ.get("MILLRACE_TEST_LONG") == "1"
+ATTACKERS = 4000 if LONG else 1000
 READERS_MAX = 200  # each makes the edge answer some hundred requests first
 RATE = 50
-UNJUDGED = 0.020
+UNJUDGED = 0.020 if LONG else 0.250  # seconds
 # Kind: (seconds until it must be closed, what it must have been told).
 LIMITS = {"silent": (12, (None,)), "slow head": (12, (408,)), "slow body": (12, (408,)), "slow chunks": (12, (408,)), "slow upload": (12, (408, 429)),
           "does not read": (24, (None, 200))}
