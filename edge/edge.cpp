@@ -153,8 +153,8 @@ Task<Result<void>> serve(service::Service& service, const Config& config, Stores
     domain::identity::Accounts accounts(service.executor(), *stores.app, tokens);
     domain::knowledge::Files files(*stores.app);
 
-    surfaces::jobs::Ports job_ports{
-        gate, watch, reader, live, *stores.redis.subscriber, tasks, catalog, config.edge.probe};
+    surfaces::jobs::LiveTails tails({gate, watch, live, *stores.redis.subscriber, tasks});
+    surfaces::jobs::Ports job_ports{gate, reader, live, tails, catalog, config.edge.probe};
     surfaces::knowledge::Ports knowledge_ports{accounts,        files,    publisher,
                                                *stores.durable, *objects, gate,
                                                job_ports,       catalog,  config.models.aliases};

@@ -169,13 +169,19 @@ bool JobGate::token_opens(std::string_view token, base::JobId id) const {
     return base::equal_constant_time(token, token_of(id));
 }
 
-void JobGate::followed(base::JobId id) {
-    redis_.post({"SET", follow_key(id), "1", "EX", std::to_string(options_.idle_cancel.count())});
+bool JobGate::is_discardable(const jobs::View& job) const {
+    const auto* kind = catalog_.kind(job.kind);
+    return kind && kind->discard_idle;
+}
+
+void JobGate::followed(const jobs::View& job) {
+    if (!is_discardable(job)) return;  // nobody would ask
+    redis_.post(
+        {"SET", follow_key(job.id), "1", "EX", std::to_string(options_.idle_cancel.count())});
 }
 
 void JobGate::abandon(const jobs::View& job) {
-    const auto* kind = catalog_.kind(job.kind);
-    if (kind && kind->discard_idle) tasks_.spawn("abandoned job", cancel_if_idle(job.id));
+    if (is_discardable(job)) tasks_.spawn("abandoned job", cancel_if_idle(job.id));
 }
 
 Task<void> JobGate::cancel_if_idle(base::JobId id) {

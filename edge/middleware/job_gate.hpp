@@ -60,14 +60,15 @@ class JobGate {
     /// Cancels a discardable job whose client has gone, unless somebody follows it within the idle
     /// time.
     void abandon(const domain::jobs::View& job);
-    /// Somebody follows: remembered in Redis so that every edge knows.
-    void followed(base::JobId id);
+    /// Somebody follows: remembered in Redis for the idle time, so that every edge knows.
+    void followed(const domain::jobs::View& job);
 
     /// Asks a running job to stop, or ends one that has not started. The status it had.
     Task<Result<std::optional<domain::jobs::Status>>> cancel(base::JobId id, Deadline deadline);
 
  private:
     [[nodiscard]] std::string token_of(base::JobId id) const;
+    [[nodiscard]] bool is_discardable(const domain::jobs::View& job) const;
     Task<void> cancel_if_idle(base::JobId id);
 
     async::TaskGroup& tasks_;

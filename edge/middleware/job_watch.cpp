@@ -25,11 +25,7 @@ JobWatch::JobWatch(async::TaskGroup& tasks, redis::Subscriber& subscriber,
                 changed(id);
             }
         });
-    subscriber_.on_ready([this] {  // wake-ups may have been lost meanwhile
-        std::vector<base::Uuid> all;
-        for (const auto& [id, entry] : entries_) all.push_back(id);
-        for (const auto& id : all) changed(id);
-    });
+    subscriber_.on_ready([this] { all_changed(); });  // wake-ups may have been lost meanwhile
     tasks_.spawn("job watch", read_changed());
     tasks_.spawn("job poll", poll());
 }
@@ -39,23 +35,21 @@ JobWatch::~JobWatch() {
 }
 
 void JobWatch::changed(const base::Uuid& id) {
-    const auto found = entries_.find(id);
-    if (found == entries_.end()) return;
-    if (!found->second.waiters.empty()) {
-        to_read_.push_back(id);
-        work_.notify_all();
-    }
-    auto followers = found->second.followers;  // a follower may leave while it is being told
-    for (const auto& [token, wake] : followers) wake();
+    if (!entries_.contains(id)) return;
+    to_read_.push_back(id);
+    work_.notify_all();
+}
+
+void JobWatch::all_changed() {
+    for (const auto& [id, entry] : entries_) to_read_.push_back(id);
+    work_.notify_all();
 }
 
 Task<void> JobWatch::poll() {
     for (;;) {
         co_await async::delay(tasks_.executor(), subscriber_.connected() ? options_.poll_connected
                                                                          : options_.poll_away);
-        std::vector<base::Uuid> all;
-        for (const auto& [id, entry] : entries_) all.push_back(id);
-        for (const auto& id : all) changed(id);
+        all_changed();
     }
 }
 
@@ -72,15 +66,24 @@ Task<void> JobWatch::read_changed() {
         }
         auto views = co_await reader_.find(ids, Deadline::in(k_read_timeout));
         if (!views) continue;  // the next poll asks again
-        for (auto& view : *views) {
-            const auto found = entries_.find(view.id.uuid);
-            if (found == entries_.end()) continue;
-            const bool ended = domain::jobs::is_final(view.status);
-            found->second.view = std::move(view);
-            if (!ended) continue;
-            for (auto* waiter : found->second.waiters) waiter->set();
-        }
+        for (auto& view : *views) take(std::move(view));
     }
+}
+
+void JobWatch::take(domain::jobs::View read) {
+    const auto found = entries_.find(read.id.uuid);
+    if (found == entries_.end()) return;
+    auto& entry = found->second;
+    const bool same = entry.view && entry.view->status == read.status &&
+                      entry.view->attempt == read.attempt &&
+                      entry.view->cancel_requested == read.cancel_requested &&
+                      entry.view->finished_at == read.finished_at;
+    if (!same) entry.view = std::make_shared<const domain::jobs::View>(std::move(read));
+    if (domain::jobs::is_final(entry.view->status))
+        for (auto* waiter : entry.waiters) waiter->set();
+    const auto view = entry.view;
+    const auto followers = entry.followers;  // one may leave while it is being told
+    for (const auto& [token, on_view] : followers) on_view(view);
 }
 
 Task<Result<domain::jobs::View>> JobWatch::wait_final(base::JobId id, async::Event& wake,
@@ -103,23 +106,24 @@ Task<Result<domain::jobs::View>> JobWatch::wait_final(base::JobId id, async::Eve
     to_read_.push_back(id.uuid);  // it may have ended before anybody listened
     work_.notify_all();
     co_await wake.wait(deadline);
-    const auto& last = entries_[id.uuid].view;
+    const auto last = entries_[id.uuid].view;
     if (!last)
         co_return fail(ErrorCode::unavailable, "the job's state cannot be read now",
                        {.retry_after = std::chrono::seconds(1)});
     co_return *last;
 }
 
-JobWatch::Token JobWatch::follow(base::JobId id, std::function<void()> wake) {
+JobWatch::Token JobWatch::follow(base::JobId id, OnView on_view) {
     const auto token = next_token_++;
-    entries_[id.uuid].followers.emplace(token, std::move(wake));
+    entries_[id.uuid].followers.emplace_back(token, std::move(on_view));
     return token;
 }
 
 void JobWatch::unfollow(base::JobId id, Token token) {
     const auto found = entries_.find(id.uuid);
     if (found == entries_.end()) return;
-    found->second.followers.erase(token);
+    std::erase_if(found->second.followers,
+                  [token](const auto& follower) { return follower.first == token; });
     drop_if_unused(id.uuid);
 }
 

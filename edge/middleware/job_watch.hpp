@@ -30,24 +30,30 @@ class JobWatch {
     Task<Result<domain::jobs::View>> wait_final(base::JobId id, async::Event& wake,
                                                 Deadline deadline);
 
-    /// Calls `wake` whenever the job may have changed (its end, or a poll); from the io thread;
-    /// until unfollow().
+    /// Calls `on_view` with the job's state each time it was read: when it may have changed, and on
+    /// every poll. The same object while nothing has. From the io thread; until unfollow().
+    using ViewPtr = std::shared_ptr<const domain::jobs::View>;
+    using OnView = std::function<void(const ViewPtr& job)>;
     using Token = std::uint64_t;
-    Token follow(base::JobId id, std::function<void()> wake);
+    Token follow(base::JobId id, OnView on_view);
     void unfollow(base::JobId id, Token token);
+    /// Reads the job soon: the caller has a sign that it has changed.
+    void look(base::JobId id) { changed(id.uuid); }
 
     [[nodiscard]] std::size_t waiting() const noexcept { return entries_.size(); }
 
  private:
     struct Entry {
-        std::unordered_map<Token, std::function<void()>> followers;
+        std::vector<std::pair<Token, OnView>> followers;
         std::vector<async::Event*> waiters;
-        std::optional<domain::jobs::View> view;  ///< the last one read for the waiters
+        ViewPtr view;  ///< the last one read
     };
 
     Task<void> read_changed();
     Task<void> poll();
     void changed(const base::Uuid& id);
+    void all_changed();
+    void take(domain::jobs::View read);
     void drop_if_unused(const base::Uuid& id);
 
     async::TaskGroup& tasks_;

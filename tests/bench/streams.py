@@ -2,6 +2,7 @@
 import contextlib
 import json
 import subprocess
+import time
 
 import machine
 import setting
@@ -12,6 +13,7 @@ STREAMS = 5000
 EVENT_BYTES = 120  # a delta of one word, as the edge frames it
 WORDS, PAUSE_MS = 16, 2000  # the job's words, one event each; less than its time limit in total
 FLOOR_PAUSE_MS = 1900       # another pace, so that the two seldom meet
+IDLE_SECONDS = 15           # one heartbeat to every stream, as many polls as usual
 
 
 @contextlib.contextmanager
@@ -55,8 +57,17 @@ class Memory:
         return user / STREAMS, kernel / 2 / STREAMS
 
 
+def idle_cpu(made):
+    """Share of a core by process while nothing happens."""
+    span = machine.CpuSpan(machine.Machine(made))
+    started = time.monotonic()
+    time.sleep(IDLE_SECONDS)  # the measurement itself
+    elapsed = time.monotonic() - started
+    return {name: spent / 1e4 / elapsed for name, spent in span.stop().items() if spent / 1e4 / elapsed >= 0.1}
+
+
 def whole_rounds(ask, wanted):
-    """First-to-last times in ms of the events that reached every stream, once there are so many."""
+    """First-to-last times in ms of the events that reached every stream, once there are so many, in order."""
     def enough():
         rounds = [r["first_to_last_us"] / 1000 for r in ask("report")["rounds"] if r["received"] == STREAMS]
         return rounds if len(rounds) >= wanted else None
@@ -64,35 +75,39 @@ def whole_rounds(ask, wanted):
 
 
 def measure():
-    """(user bytes, kernel bytes, fan-out times) of the edge and of bare sockets. Both fan out in the same span of time."""
+    """Of the edge: (user bytes, kernel bytes, idle CPU, fan-out times); of bare sockets: the same without CPU. Both fan out in the same span of time."""
     with contextlib.ExitStack() as held:
         floor_pid, floor_port = held.enter_context(setting.floor("--events", EVENT_BYTES, FLOOR_PAUSE_MS))
         memory = Memory(floor_pid)
         ask_bare = held.enter_context(held_streams(floor_port, "/"))
         bare = memory.per_stream()
 
-        made = held.enter_context(setting.stack(env={"MILLRACE_HEARTBEAT": "60s"}))
+        made = held.enter_context(setting.stack())
         made.hold("worker-probe")
         client = support.register(made.edge())
         accepted = client.call("POST", "/api/jobs", {"kind": "probe.stream", "input": {"text": "word " * WORDS, "ms": PAUSE_MS}})
         memory = Memory(made.pid("edge"))
         ask = held.enter_context(held_streams(setting.port_of(made.edge()), accepted.json["events_url"]))
         ours = memory.per_stream()
+        idle = idle_cpu(made)
         ask("arm")
         ask_bare("arm")
         made.release("worker-probe")
-        return *ours, whole_rounds(ask, WORDS - 2), *bare, whole_rounds(ask_bare, WORDS - 2)
+        return *ours, idle, whole_rounds(ask, WORDS + 1), *bare, whole_rounds(ask_bare, WORDS - 2)
 
 
 def sse(options):
     report = Report("sse")
-    user, kernel, times, raw_user, raw_kernel, raw_times = measure()
+    user, kernel, idle, times, raw_user, raw_kernel, raw_times = measure()
     report.add("idle stream, edge and kernel", (user + kernel) / 1024, "KiB", at_most=8)
     report.add("  of it in the edge", user / 1024, "KiB")
     report.add("bare idle socket, server and kernel", (raw_user + raw_kernel) / 1024, "KiB")
     report.add("idle stream, ratio to bare", (user + kernel) / (raw_user + raw_kernel), "", at_most=1.6)
-    mine, bare = quartiles(times[1:])[1], quartiles(raw_times)[1]
-    report.add("change of state with the first event", times[0], "ms")
+    report.add(f"edge while {STREAMS} streams are idle", idle.get("edge", 0.0), "% of a core", at_most=2)
+    report.split("idle CPU, % of a core, by process", idle)
+    mine, bare = quartiles(times[1:-1])[1], quartiles(raw_times)[1]
+    report.add(f"start of the job to {STREAMS}, first to last", times[0], "ms")
+    report.add("end of the job, the same", times[-1], "ms")
     report.add(f"one event to {STREAMS}, first to last: median", mine, "ms", at_most=60)
     report.add("the same by bare write(): median", bare, "ms")
     report.add("fan-out, ratio to bare", mine / bare, "", at_most=1.5)

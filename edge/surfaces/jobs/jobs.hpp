@@ -3,18 +3,15 @@
 
 #include <vector>
 
-#include "edge/middleware/job_gate.hpp"
-#include "shared/domain/jobs/live.hpp"
+#include "edge/surfaces/jobs/live_tail.hpp"
 
 namespace millrace::edge::surfaces::jobs {
 
 struct Ports {
     middleware::JobGate& gate;
-    middleware::JobWatch& watch;
     domain::jobs::Reader& reader;
     domain::jobs::LiveReader& live;
-    redis::Subscriber& subscriber;
-    async::TaskGroup& tasks;
+    LiveTails& tails;
     const events::Catalog& catalog;
     bool probe = false;  ///< whether the probe's kinds are open
 };
