@@ -16,6 +16,7 @@ FAKETIME = glob.glob("/usr/lib/*/faketime/libfaketimeMT.so.1")
 DISK_BYTES = 500 << 20
 
 
+@unittest.skipUnless(os.environ.get("MILLRACE_TEST_LONG"), "scripts/test --long: needs the machine for itself")
 class Resources(unittest.TestCase):
     def begin(self, stack):
         self.stack = stack

@@ -55,6 +55,7 @@ class Scenario(unittest.TestCase):
         self.assertEqual(bad[:20], [])
 
 
+@unittest.skipUnless(os.environ.get("MILLRACE_TEST_LONG"), "scripts/test --long: needs the machine for itself")
 class Faults(Scenario):
     def holder(self, op):
         """The process that runs a job."""
@@ -160,6 +161,7 @@ class Faults(Scenario):
         type(self).log = None
 
 
+@unittest.skipUnless(os.environ.get("MILLRACE_TEST_LONG"), "scripts/test --long: needs the machine for itself")
 class Neighbours(Scenario):
     """What goes wrong with one job or one key leaves the others their rate."""
 
