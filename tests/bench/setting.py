@@ -113,7 +113,7 @@ class Journal:
         return self.read()[0] - self.before[0]
 
     def hot_share(self):
-        _, updates, hot = (now - then for now, then in zip(self.read(), self.before))
+        _, updates, hot = (new - old for new, old in zip(self.read(), self.before))
         return hot / updates if updates else 0.0
 
 

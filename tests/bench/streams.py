@@ -53,7 +53,7 @@ class Memory:
 
     def per_stream(self):
         """Bytes of the server, bytes of the kernel, per stream."""
-        user, kernel = (now - then for now, then in zip(self.read(), self.before))
+        user, kernel = (new - old for new, old in zip(self.read(), self.before))
         return user / STREAMS, kernel / 2 / STREAMS
 
 
