@@ -212,6 +212,27 @@ Task<Result<Settled>> Settler::give_up_or_wait(const Job& job, const Error& erro
     co_return owned ? Settled::retried : Settled::fenced;
 }
 
+namespace {
+
+/// The same record gives the same dead letter, however often it is read: its offset is stored only
+/// afterwards. What it holds counts too, since the offsets of a topic made anew begin again.
+base::Uuid letter_id(const jobs::DeadLetter& letter, const kafka::OutRecord& record) {
+    auto text =
+        fmt::format("{}\n{}\n{}\n{}\n{}\n{}\n", letter.origin.topic, letter.origin.partition,
+                    letter.origin.offset, letter.cause, letter.job.str(), record.value.size());
+    text += record.value;
+    for (const auto& [name, value] : record.headers) {
+        text += fmt::format("{}\n{}\n", name.size(), value.size());
+        text.append(name).append(value);
+    }
+    const auto digest = base::sha256(text);
+    base::Uuid id;
+    std::ranges::copy_n(digest.begin(), std::ssize(id.bytes), id.bytes.begin());
+    return id;
+}
+
+}  // namespace
+
 Task<void> Settler::bury_record(jobs::DeadLetter letter, kafka::OutRecord record) {
     const auto executor = co_await asio::this_coro::executor;
     telemetry::log::error("a record is no runnable job",
@@ -220,7 +241,8 @@ Task<void> Settler::bury_record(jobs::DeadLetter letter, kafka::OutRecord record
                            {"topic", letter.origin.topic},
                            {"partition", std::int64_t{letter.origin.partition}},
                            {"offset", letter.origin.offset}});
-    while (!co_await ports_.lifecycle.bury_record(letter, Deadline::in(k_write_timeout))) {
+    const auto id = letter_id(letter, record);
+    while (!co_await ports_.lifecycle.bury_record(id, letter, Deadline::in(k_write_timeout))) {
         co_await async::delay(executor, k_pause_max);
     }
     ports_.publisher.publish_dead_letter(letter, std::move(record));

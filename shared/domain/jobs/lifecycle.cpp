@@ -207,11 +207,11 @@ Task<Result<bool>> Lifecycle::bury(DeadLetter letter, std::string worker, bool d
     co_return rows[0].get<bool>(0);
 }
 
-Task<Result<void>> Lifecycle::bury_record(DeadLetter letter, Deadline deadline) {
+Task<Result<void>> Lifecycle::bury_record(base::Uuid id, DeadLetter letter, Deadline deadline) {
     const auto job = letter.job.is_nil() ? std::nullopt : std::optional(letter.job);
     CO_TRY_VOID(co_await durable_.run(
-        postgres::call(k_bury_record, base::uuid_v7(), job, letter.cause, letter.detail,
-                       letter.origin.topic, letter.origin.partition, letter.origin.offset),
+        postgres::call(k_bury_record, id, job, letter.cause, letter.detail, letter.origin.topic,
+                       letter.origin.partition, letter.origin.offset),
         deadline));
     co_return Result<void>{};
 }

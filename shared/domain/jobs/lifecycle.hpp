@@ -85,8 +85,8 @@ class Lifecycle {
                              std::string cause, std::string worker, Deadline deadline);
     Task<Result<bool>> bury(DeadLetter letter, std::string worker, bool dead_blocks,
                             Deadline deadline);
-    /// A record that is no job of ours: kept as a dead letter.
-    Task<Result<void>> bury_record(DeadLetter letter, Deadline deadline);
+    /// A record that is no job of ours: kept as a dead letter, once per `id`.
+    Task<Result<void>> bury_record(base::Uuid id, DeadLetter letter, Deadline deadline);
     /// At a stop: unfinished claims become queued again. Such an attempt does not count against the
     /// kind's budget.
     Task<Result<void>> give_back(Epoch epoch, std::vector<base::Uuid> ids, Deadline deadline);
