@@ -124,6 +124,12 @@ namespace {
 
 Task<Result<void>> serve(service::Service& service, const Config& config, Stores& stores,
                          const events::Catalog& catalog) {
+    const auto proxies = middleware::TrustedProxies::parse(config.edge.trusted_proxies);
+    if (!proxies) {
+        co_return fail(
+            ErrorCode::invalid,
+            "MILLRACE_TRUSTED_PROXIES: must be addresses or networks such as 10.0.0.0/8");
+    }
     CO_TRY_VOID(co_await stores.durable->wait_connected(Deadline::in(k_start_timeout)));
     CO_TRY_VOID(co_await stores.app->wait_connected(Deadline::in(k_start_timeout)));
     std::vector<std::string> topics;
@@ -149,8 +155,11 @@ Task<Result<void>> serve(service::Service& service, const Config& config, Stores
                               .idle_cancel = seconds(config.edge.idle_cancel),
                               .base_path = config.edge.base_url,
                               .token_key = config.secrets.key});
-    domain::identity::TokenIssuer tokens(config.secrets.key);
-    domain::identity::Accounts accounts(service.executor(), *stores.app, tokens);
+    const domain::identity::TokenIssuer tokens(config.secrets.all());
+    domain::identity::Passwords passwords(service.executor());
+    domain::identity::Accounts accounts(*stores.app, passwords, tokens);
+    domain::identity::Credentials credentials(tasks, *stores.app, tokens);
+    middleware::RateLimits limits(*stores.redis.client);
     domain::knowledge::Files files(*stores.app);
 
     surfaces::jobs::LiveTails tails({gate, watch, live, *stores.redis.subscriber, tasks});
@@ -159,9 +168,10 @@ Task<Result<void>> serve(service::Service& service, const Config& config, Stores
                                                *stores.durable, *objects, gate,
                                                job_ports,       catalog,  config.models.aliases};
     middleware::Admission admission(service.executor(), admission_options(config.edge));
-    middleware::Pipeline pipeline(all_surfaces(), all_endpoints(job_ports, knowledge_ports), tokens,
-                                  admission, service.tracer(), service.metrics(),
-                                  {.cors_origins = config.edge.cors_origins});
+    middleware::Pipeline pipeline(all_surfaces(), all_endpoints(job_ports, knowledge_ports),
+                                  credentials, limits, admission, service.tracer(),
+                                  service.metrics(),
+                                  {.cors_origins = config.edge.cors_origins, .proxies = *proxies});
     auto server = server::make_server(service.executor(), pipeline, server_options(config.edge));
     observe(service.metrics(), *server, acceptor, publisher);
     observe_admission(service.metrics(), admission);
@@ -180,7 +190,7 @@ Task<Result<void>> serve(service::Service& service, const Config& config, Stores
     co_await server->stop();
     co_await stores.producer->flush(grace.capped(5s));
     co_await publisher.drained(grace.capped(2s));
-    accounts.stop();
+    passwords.stop();
     tasks.cancel();
     co_await tasks.join(Deadline::in(5s));
     co_return Result<void>{};

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <charconv>
 
+#include "edge/middleware/client_address.hpp"
+
 namespace millrace::edge::middleware {
 
 namespace {
@@ -48,6 +50,22 @@ server::Response json_response(int status, std::string body) {
     response.status = status;
     response.body = std::move(body);
     return response;
+}
+
+Task<Result<void>> take_limits(RateLimits& limits, Exchange& exchange, std::vector<Limit> which,
+                               std::string subject) {
+    std::vector<RateLimits::Asked> asked;
+    for (const auto& limit : which) {
+        asked.push_back({limit, limit.per == Limit::Per::ip     ? limit_key(exchange.client_address)
+                                : limit.per == Limit::Per::user ? exchange.who().user.str()
+                                                                : subject});
+    }
+    const auto standings = co_await limits.take(std::move(asked), exchange.deadline);
+    if (standings.empty()) co_return Result<void>{};
+    exchange.standing = standings.back();
+    if (!exchange.standing->allowed)
+        co_return RateLimits::refusal(*exchange.standing, std::chrono::system_clock::now());
+    co_return Result<void>{};
 }
 
 }  // namespace millrace::edge::middleware

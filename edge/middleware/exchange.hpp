@@ -6,6 +6,7 @@
 #include <string>
 
 #include "edge/middleware/admission.hpp"
+#include "edge/middleware/rate_limits.hpp"
 #include "edge/middleware/surface.hpp"
 #include "edge/server/http.hpp"
 #include "shared/domain/identity/principal.hpp"
@@ -30,8 +31,10 @@ struct Exchange {
     const Endpoint* endpoint = nullptr;
     telemetry::TraceContext trace;
     std::optional<Principal> principal;
-    Deadline deadline;          ///< of the handler's own work; a held job may take longer
-    Admission::Ticket place{};  ///< released early by a request that only waits from then on
+    Deadline deadline;             ///< of the handler's own work; a held job may take longer
+    Admission::Ticket place{};     ///< released early by a request that only waits from then on
+    std::string client_address{};  ///< behind proxies: the client's own
+    std::optional<Standing> standing{};  ///< with the limit that decided last
 
     [[nodiscard]] const Principal& who() const {
         check(principal.has_value(), "the route demands a principal");
@@ -41,8 +44,9 @@ struct Exchange {
 
 enum class Auth : std::uint8_t {
     none,
-    bearer,               ///< Authorization: Bearer, or 401
+    bearer,               ///< Authorization: Bearer of this surface, or 401
     bearer_or_job_token,  ///< or ?token= bound to the job of the path
+    first_factor,         ///< a bearer whose second factor may be missing still
 };
 
 /// Handlers take a typed view of the request and return a response or an Error; the pipeline
@@ -56,7 +60,12 @@ struct Endpoint {
     Auth auth = Auth::bearer;
     Handler handler;
     server::BodyPlan body{};
+    std::vector<Limit> limits{};  ///< by address or user; those by subject are the handler's
 };
+
+/// Counts the request against limits, `subject` for those by subject; an Error when one refuses.
+Task<Result<void>> take_limits(RateLimits& limits, Exchange& exchange, std::vector<Limit> which,
+                               std::string subject = {});
 
 [[nodiscard]] server::Response json_response(int status, std::string body);
 

@@ -22,6 +22,15 @@ void put(server::Response& response, std::string_view name, std::string_view val
     response.headers.emplace_back(name, value);
 }
 
+/// In epoch seconds, as the contract has it.
+void put_standing(server::Response& response, const Standing& standing) {
+    using namespace std::chrono;
+    put(response, "X-RateLimit-Limit", std::to_string(standing.limit.max));
+    put(response, "X-RateLimit-Remaining", std::to_string(standing.remaining));
+    put(response, "X-RateLimit-Reset",
+        std::to_string(ceil<seconds>(standing.reset).time_since_epoch().count()));
+}
+
 Priority priority_of(const Exchange& exchange) {
     const auto& endpoint = *exchange.endpoint;
     const bool reads = endpoint.method == server::Method::get;
@@ -32,8 +41,7 @@ Priority priority_of(const Exchange& exchange) {
 
 /// Who shares places with whom: the tenant, or the address of a holder of a job's token.
 Admission::Tenant tenant_of(const Exchange& exchange) {
-    if (!exchange.principal)
-        return std::hash<std::string_view>{}(exchange.request.remote_address) | 1;
+    if (!exchange.principal) return std::hash<std::string_view>{}(exchange.client_address) | 1;
     Admission::Tenant out = 0;
     std::memcpy(&out, exchange.principal->tenant.uuid.bytes.data() + 8, sizeof out);
     return out | 1;
@@ -52,11 +60,13 @@ std::string_view bearer_token(const server::Request& request) {
 }
 
 Pipeline::Pipeline(std::vector<Surface> surfaces, std::vector<Endpoint> endpoints,
-                   const domain::identity::TokenIssuer& tokens, Admission& admission,
-                   telemetry::Tracer& tracer, telemetry::Registry& metrics, PipelineOptions options)
+                   domain::identity::Credentials& credentials, RateLimits& limits,
+                   Admission& admission, telemetry::Tracer& tracer, telemetry::Registry& metrics,
+                   PipelineOptions options)
     : surfaces_(std::move(surfaces)),
       endpoints_(std::move(endpoints)),
-      tokens_(tokens),
+      credentials_(credentials),
+      limits_(limits),
       admission_(admission),
       tracer_(tracer),
       options_(std::move(options)),
@@ -86,11 +96,14 @@ Task<server::Response> Pipeline::handle(server::Request& request) {
                       .surface = surface,
                       .trace = span.context(),
                       .principal = {},
-                      .deadline = Deadline::in(options_.handler_deadline)};
+                      .deadline = Deadline::in(options_.handler_deadline),
+                      .client_address = options_.proxies.client(request.remote_address,
+                                                                request.header("x-forwarded-for"))};
     auto result = co_await dispatch(exchange, span);
     if (!result) span.fail(result.error().log.empty() ? result.error().detail : result.error().log);
     auto response = result ? std::move(*result) : rendered(surface, result.error(), exchange.trace);
-    finish_headers(&request, response, exchange.trace);
+    if (surface.shows_limits && exchange.standing) put_standing(response, *exchange.standing);
+    finish_headers(&request, surface, response, exchange.trace);
     span.set("http.response.status_code", std::int64_t{response.status});
     by_class_[static_cast<std::size_t>(std::clamp(response.status / 100, 1, 5)) - 1]->add();
     seconds_.observe(
@@ -104,7 +117,7 @@ Task<Result<server::Response>> Pipeline::dispatch(Exchange& exchange, telemetry:
     if (request.method == server::Method::options && match.kind != server::Match::Kind::found) {
         if (match.kind == server::Match::Kind::not_found)
             co_return fail(ErrorCode::not_found, "there is nothing at this path");
-        co_return preflight(request, match.allow);
+        co_return preflight(request, exchange.surface, match.allow);
     }
     if (match.kind == server::Match::Kind::not_found)
         co_return fail(ErrorCode::not_found, "there is nothing at this path");
@@ -122,26 +135,39 @@ Task<Result<server::Response>> Pipeline::dispatch(Exchange& exchange, telemetry:
     exchange.endpoint = &endpoint;
     request.params = std::move(match.params);
     span.set("http.route", endpoint.pattern);
-    CO_TRY_VOID(authenticate(exchange));
+    CO_TRY_VOID(co_await authenticate(exchange));
     const auto priority = priority_of(exchange);
     auto place = admission_.decide(priority, tenant_of(exchange));
     if (!place) place = co_await admission_.wait(priority, tenant_of(exchange));
     if (!*place) co_return refusal(exchange, place->error());
     exchange.place = std::move(**place);
+    if (!endpoint.limits.empty())
+        CO_TRY_VOID(co_await take_limits(limits_, exchange, endpoint.limits));
     co_return co_await endpoint.handler(exchange);
 }
 
-Result<void> Pipeline::authenticate(Exchange& exchange) {
+Task<Result<void>> Pipeline::authenticate(Exchange& exchange) {
     const auto auth = exchange.endpoint->auth;
-    if (auth == Auth::none) return {};
+    if (auth == Auth::none) co_return Result<void>{};
     const auto token = bearer_token(exchange.request);
     if (token.empty() && auth == Auth::bearer_or_job_token && exchange.request.query_param("token"))
-        return {};
-    if (token.empty())
-        return fail(ErrorCode::unauthenticated, "the access token is missing, invalid or expired");
-    TRY(auto claims, tokens_.verify(token, std::chrono::system_clock::now()));
-    exchange.principal = std::move(claims.principal);
-    return {};
+        co_return Result<void>{};
+    if (token.empty()) co_return domain::identity::refuse_credential("none was sent");
+    if (const auto* known = credentials_.known(token)) {
+        exchange.principal = *known;
+    } else {
+        CO_TRY(auto resolved, co_await credentials_.resolve(std::string(token), exchange.deadline));
+        exchange.principal = std::move(resolved);
+    }
+    const auto& who = *exchange.principal;
+    const auto& audience = exchange.surface.audience;
+    if (!audience.empty() && !who.opens(audience))
+        co_return domain::identity::refuse_credential("it is for " + who.audience);
+    if (!who.second_factor && auth != Auth::first_factor) {
+        co_return fail(ErrorCode::forbidden, "the second factor is missing: verify the code",
+                       {.reason = "OTP_REQUIRED"});
+    }
+    co_return Result<void>{};
 }
 
 /// What must stay cheap: rendered once a second for all who are refused in it. Their trace id is
@@ -161,15 +187,21 @@ server::Response Pipeline::refusal(const Exchange& exchange, const Error& error)
     return out;
 }
 
-bool Pipeline::origin_allowed(std::string_view origin) const {
+bool Pipeline::origin_allowed(const Surface& surface, std::string_view path,
+                              std::string_view origin) const {
+    if (origin.empty()) return false;
+    if (surface.any_origin ||
+        std::ranges::find(surface.open_paths, path) != surface.open_paths.end())
+        return true;
     return std::ranges::find(options_.cors_origins, origin) != options_.cors_origins.end();
 }
 
-server::Response Pipeline::preflight(const server::Request& request, std::string_view allow) const {
+server::Response Pipeline::preflight(const server::Request& request, const Surface& surface,
+                                     std::string_view allow) const {
     server::Response response;
     response.status = 204;
     put(response, "Allow", allow);
-    if (origin_allowed(request.header("origin"))) {
+    if (origin_allowed(surface, request.path, request.header("origin"))) {
         put(response, "Access-Control-Allow-Methods", allow);
         put(response, "Access-Control-Allow-Headers", k_cors_request_headers);
         put(response, "Access-Control-Max-Age", "600");
@@ -177,25 +209,28 @@ server::Response Pipeline::preflight(const server::Request& request, std::string
     return response;
 }
 
-void Pipeline::finish_headers(const server::Request* request, server::Response& response,
+void Pipeline::finish_headers(const server::Request* request, const Surface& surface,
+                              server::Response& response,
                               const telemetry::TraceContext& trace) const {
+    const auto put_unless_there = [&response](std::string_view name, std::string_view value) {
+        const bool there = std::ranges::find(response.headers, name,
+                                             &std::pair<std::string, std::string>::first) !=
+                           response.headers.end();
+        if (!there) put(response, name, value);
+    };
     put(response, "X-Content-Type-Options", "nosniff");
     put(response, "Referrer-Policy", "no-referrer");
-    put(response, "Content-Security-Policy",
-        "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'");
-    put(response, "Cross-Origin-Resource-Policy", "same-site");
-    const auto has = [&response](std::string_view name) {
-        return std::ranges::find(response.headers, name,
-                                 &std::pair<std::string, std::string>::first) !=
-               response.headers.end();
-    };
-    if (!has("Cache-Control")) put(response, "Cache-Control", "no-store");
+    put_unless_there("Content-Security-Policy",
+                     "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; "
+                     "form-action 'self'");
+    put_unless_there("Cross-Origin-Resource-Policy", "same-site");
+    put_unless_there("Cache-Control", "no-store");
     put(response, "traceparent", trace.traceparent());
     if (!request) return;
     const auto origin = request->header("origin");
     put(response, "Vary", "Origin");
-    if (!origin.empty() && origin_allowed(origin)) {
-        put(response, "Access-Control-Allow-Origin", origin);
+    if (origin_allowed(surface, request->path, origin)) {
+        put(response, "Access-Control-Allow-Origin", surface.any_origin ? "*" : origin);
         put(response, "Access-Control-Expose-Headers", k_cors_response_headers);
     }
 }
@@ -232,7 +267,7 @@ server::Response Pipeline::render(const server::Request* head, const Error& erro
     const auto& surface = head ? surface_of(surfaces_, head->path) : surfaces_.back();
     const auto trace = telemetry::TraceContext::fresh();
     auto response = rendered(surface, error, trace, status);
-    finish_headers(head, response, trace);
+    finish_headers(head, surface, response, trace);
     return response;
 }
 

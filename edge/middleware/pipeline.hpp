@@ -7,15 +7,17 @@
 #include <memory>
 #include <vector>
 
+#include "edge/middleware/client_address.hpp"
 #include "edge/middleware/exchange.hpp"
 #include "edge/server/router.hpp"
-#include "shared/domain/identity/jwt.hpp"
+#include "shared/domain/identity/sessions.hpp"
 #include "shared/telemetry/metrics.hpp"
 
 namespace millrace::edge::middleware {
 
 struct PipelineOptions {
     std::vector<std::string> cors_origins;  ///< exact origins, beside the surfaces' own rules
+    TrustedProxies proxies;
     std::chrono::milliseconds handler_deadline{5000};
 };
 
@@ -23,7 +25,7 @@ class Pipeline final : public server::Application {
  public:
     /// The last surface is the one for paths that no other owns.
     Pipeline(std::vector<Surface> surfaces, std::vector<Endpoint> endpoints,
-             const domain::identity::TokenIssuer& tokens, Admission& admission,
+             domain::identity::Credentials& credentials, RateLimits& limits, Admission& admission,
              telemetry::Tracer& tracer, telemetry::Registry& metrics, PipelineOptions options);
 
     server::BodyPlan plan(const server::Request& head) override;
@@ -34,20 +36,22 @@ class Pipeline final : public server::Application {
 
  private:
     Task<Result<server::Response>> dispatch(Exchange& exchange, telemetry::Span& span);
-    Result<void> authenticate(Exchange& exchange);
+    Task<Result<void>> authenticate(Exchange& exchange);
     server::Response refusal(const Exchange& exchange, const Error& error);
-    [[nodiscard]] server::Response preflight(const server::Request& request,
+    [[nodiscard]] server::Response preflight(const server::Request& request, const Surface& surface,
                                              std::string_view allow) const;
-    [[nodiscard]] bool origin_allowed(std::string_view origin) const;
-    void finish_headers(const server::Request* request, server::Response& response,
-                        const telemetry::TraceContext& trace) const;
+    [[nodiscard]] bool origin_allowed(const Surface& surface, std::string_view path,
+                                      std::string_view origin) const;
+    void finish_headers(const server::Request* request, const Surface& surface,
+                        server::Response& response, const telemetry::TraceContext& trace) const;
     server::Response rendered(const Surface& surface, const Error& error,
                               const telemetry::TraceContext& trace, int status = 0) const;
 
     std::vector<Surface> surfaces_;
     std::vector<Endpoint> endpoints_;
     server::Router router_;
-    domain::identity::AccessTokens tokens_;
+    domain::identity::Credentials& credentials_;
+    RateLimits& limits_;
     Admission& admission_;
     telemetry::Tracer& tracer_;
     PipelineOptions options_;

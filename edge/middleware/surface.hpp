@@ -22,6 +22,12 @@ struct Surface {
     std::string name;
     std::vector<std::string> prefixes;  ///< "/api/v1" owns "/api/v1" and everything below
     int invalid_status = 400;           ///< what invalid input is here
+    std::string audience{};  ///< whose credentials open it; empty: those of every surface
+    bool any_origin =
+        false;  ///< pages of any origin may call it, without credentials of the browser
+    /// Of those that may not, paths that any origin may call: they check for themselves.
+    std::vector<std::string> open_paths{};
+    bool shows_limits = false;  ///< X-RateLimit-* on answers of limited operations
     std::function<Rendered(const Error& error, int status, const telemetry::TraceContext& trace)>
         render;
 };

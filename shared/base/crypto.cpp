@@ -40,6 +40,16 @@ std::uint32_t random_u32() {
     return out;
 }
 
+std::uint32_t random_below(std::uint32_t bound) {
+    check(bound > 0, "a range has at least one value");
+    const std::uint32_t biased =
+        (0 - bound) % bound;  // 2^32 mod bound: values that would favour some
+    for (;;) {
+        const auto drawn = random_u32();
+        if (drawn >= biased) return drawn % bound;
+    }
+}
+
 std::string random_token(std::size_t size) {
     std::string raw(size, '\0');
     random_fill(reinterpret_cast<std::uint8_t*>(raw.data()), size);
@@ -58,6 +68,40 @@ Digest hmac_sha256(std::string_view key, std::string_view data) {
     crypto_auth_hmacsha256_update(&state, bytes_of(data), data.size());
     Digest out;
     crypto_auth_hmacsha256_final(&state, out.data());
+    return out;
+}
+
+std::string derive_key(std::string_view master, std::string_view purpose) {
+    const auto key = hmac_sha256(master, purpose);
+    return {reinterpret_cast<const char*>(key.data()), key.size()};
+}
+
+std::string seal(std::string_view key, std::string_view context, std::string_view plain) {
+    check(key.size() == crypto_aead_xchacha20poly1305_ietf_KEYBYTES, "a sealing key has 32 bytes");
+    constexpr std::size_t nonce_size = crypto_aead_xchacha20poly1305_ietf_NPUBBYTES;
+    std::string out(nonce_size + plain.size() + crypto_aead_xchacha20poly1305_ietf_ABYTES, '\0');
+    auto* bytes = reinterpret_cast<unsigned char*>(out.data());
+    random_fill(bytes, nonce_size);
+    crypto_aead_xchacha20poly1305_ietf_encrypt(bytes + nonce_size, nullptr, bytes_of(plain),
+                                               plain.size(), bytes_of(context), context.size(),
+                                               nullptr, bytes, bytes_of(key));
+    return out;
+}
+
+std::optional<std::string> unseal(std::string_view key, std::string_view context,
+                                  std::string_view sealed) {
+    check(key.size() == crypto_aead_xchacha20poly1305_ietf_KEYBYTES, "a sealing key has 32 bytes");
+    constexpr std::size_t nonce_size = crypto_aead_xchacha20poly1305_ietf_NPUBBYTES;
+    constexpr std::size_t around = nonce_size + crypto_aead_xchacha20poly1305_ietf_ABYTES;
+    if (sealed.size() < around) return std::nullopt;
+    std::string out(sealed.size() - around, '\0');
+    const auto* bytes = bytes_of(sealed);
+    if (crypto_aead_xchacha20poly1305_ietf_decrypt(reinterpret_cast<unsigned char*>(out.data()),
+                                                   nullptr, nullptr, bytes + nonce_size,
+                                                   sealed.size() - nonce_size, bytes_of(context),
+                                                   context.size(), bytes, bytes_of(key)) != 0) {
+        return std::nullopt;
+    }
     return out;
 }
 

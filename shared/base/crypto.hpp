@@ -34,6 +34,21 @@ void random_fill(std::uint8_t* out, std::size_t size);
 [[nodiscard]] std::string base64url(std::string_view bytes);
 [[nodiscard]] std::optional<std::string> base64url_decode(std::string_view text);
 
+/// A key for one purpose from a master key (HMAC-SHA-256 of the purpose's name): two purposes never
+/// share one.
+[[nodiscard]] std::string derive_key(std::string_view master, std::string_view purpose);
+
+/// XChaCha20-Poly1305 with a random nonce in front. `context` is authenticated with it: what was
+/// sealed for one row, column or tenant opens nowhere else. `key`: 32 bytes.
+[[nodiscard]] std::string seal(std::string_view key, std::string_view context,
+                               std::string_view plain);
+/// nullopt when the key, the context or a byte is another.
+[[nodiscard]] std::optional<std::string> unseal(std::string_view key, std::string_view context,
+                                                std::string_view sealed);
+
+/// Uniform in [0, bound).
+[[nodiscard]] std::uint32_t random_below(std::uint32_t bound);
+
 /// Incremental SHA-256 for streams.
 class Sha256 {
  public:

@@ -1,7 +1,9 @@
 #pragma once
-// UTF-8 at the boundaries: validity, lengths in characters, and cutting without breaking one.
+// Text at the boundaries: UTF-8 validity, lengths in characters, cutting without breaking one,
+// case.
 
 #include <cstddef>
+#include <string>
 #include <string_view>
 
 namespace millrace::base {
@@ -12,5 +14,7 @@ namespace millrace::base {
 [[nodiscard]] std::size_t utf8_length(std::string_view text) noexcept;
 /// The longest prefix of at most `bytes_max` bytes that does not end inside a character.
 [[nodiscard]] std::string_view utf8_prefix(std::string_view text, std::size_t bytes_max) noexcept;
+/// A to Z only; every other byte stays.
+[[nodiscard]] std::string ascii_lower(std::string_view text);
 
 }  // namespace millrace::base

@@ -71,8 +71,20 @@ Objects Objects::read(Loader& in) {
 }
 
 Secrets Secrets::read(Loader& in) {
-    return {in.secret("MILLRACE_SECRET_KEY", 32, true,
-                      "signs tokens; at least 32 random bytes, the same for all edges")};
+    Secrets out{.key = in.secret("MILLRACE_SECRET_KEY", 32, true,
+                                 "signs tokens; at least 32 random bytes, the same everywhere"),
+                .old_keys = {}};
+    for (const char* name : {"MILLRACE_SECRET_KEY_OLD", "MILLRACE_SECRET_KEY_OLDER"}) {
+        auto old = in.secret(name, 32, false, "a key replaced lately: what it signed stays good");
+        if (!old.empty()) out.old_keys.push_back(std::move(old));
+    }
+    return out;
+}
+
+std::vector<std::string> Secrets::all() const {
+    std::vector<std::string> keys{key};
+    keys.insert(keys.end(), old_keys.begin(), old_keys.end());
+    return keys;
 }
 
 namespace {
@@ -123,7 +135,15 @@ Edge Edge::read(Loader& in) {
         in.integer("MILLRACE_EDGE_PORT", 8080, 0, 65535, "its port; 0: any"));
     out.base_url =
         in.text("MILLRACE_BASE_URL", "", "prefix of the URLs handed out; empty: relative");
+    out.public_url = in.text("MILLRACE_PUBLIC_URL", "",
+                             "where people reach this edge, such as https://app.example.com; links "
+                             "in mails begin with it; empty: the address it listens on");
+    if (out.public_url.empty()) out.public_url = fmt::format("http://{}:{}", out.address, out.port);
+    while (out.public_url.ends_with('/')) out.public_url.pop_back();
     out.cors_origins = in.list("MILLRACE_CORS_ORIGINS", "", "origins whose pages may call the API");
+    out.trusted_proxies =
+        in.list("MILLRACE_TRUSTED_PROXIES", "",
+                "addresses or networks of proxies whose X-Forwarded-For is believed");
     out.probe = in.flag("MILLRACE_PROBE", false, "opens the probe's kinds of job; for tests");
     out.hold = in.span("MILLRACE_HOLD", 30s, 0ms, 60s, "how long a request is held for its job");
     out.wait_max = in.span("MILLRACE_WAIT_MAX", 60s, 1s, 300s, "the longest Prefer: wait");

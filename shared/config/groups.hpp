@@ -42,13 +42,15 @@ struct Objects {
 
 struct Secrets {
     std::string key;
+    std::vector<std::string> old_keys;  ///< still verify what they signed
+    [[nodiscard]] std::vector<std::string> all() const;
     static Secrets read(Loader& in);
 };
 
 struct Edge {
-    std::string address, base_url;
+    std::string address, base_url, public_url;
     std::uint16_t port = 0;
-    std::vector<std::string> cors_origins;
+    std::vector<std::string> cors_origins, trusted_proxies;
     bool probe = false;
     std::chrono::milliseconds hold{}, wait_max{}, idle_cancel{}, heartbeat{};
     std::int64_t connections_max = 0, event_streams_max = 0, connections_per_ip = 0;

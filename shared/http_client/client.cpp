@@ -8,6 +8,7 @@
 #include <map>
 
 #include "shared/async/event.hpp"
+#include "shared/base/utf8.hpp"
 #include "shared/http_client/guard.hpp"
 #include "shared/http_client/http_client.hpp"
 
@@ -76,9 +77,7 @@ std::size_t on_header_line(char* data, std::size_t, std::size_t size, void* self
     while (!line.empty() && (line.back() == '\r' || line.back() == '\n')) line.remove_suffix(1);
     const auto colon = line.find(':');
     if (colon == std::string_view::npos) return size;
-    std::string name(line.substr(0, colon));
-    std::ranges::transform(name, name.begin(),
-                           [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+    auto name = base::ascii_lower(line.substr(0, colon));
     const auto first = line.find_first_not_of(" \t", colon + 1);
     t.response.headers.emplace_back(std::move(name),
                                     first == std::string_view::npos ? "" : line.substr(first));

@@ -10,6 +10,8 @@
 #include <memory>
 #include <string_view>
 
+#include "shared/base/utf8.hpp"
+
 namespace millrace::http_client {
 
 namespace {
@@ -130,8 +132,7 @@ Result<std::string> check_user_url(const std::string& text, bool allow_plain_htt
     const auto raw = raw_authority(text);
     if (!raw.starts_with(host) || raw.find_first_of("@#") != std::string_view::npos)
         return refuse("its host is not written plainly");
-    std::ranges::transform(host, host.begin(),
-                           [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+    host = base::ascii_lower(host);
     sockaddr_in v4{.sin_family = AF_INET};
     sockaddr_in6 v6{.sin6_family = AF_INET6};
     if (host.starts_with('[')) {

@@ -20,6 +20,7 @@ constexpr auto k_silence_beyond = std::chrono::seconds(2);
 
 const Statement k_begin{"tx_begin", "BEGIN"};
 const Statement k_commit{"tx_commit", "COMMIT"};
+const Statement k_set_tenant{"set_tenant", "SELECT set_config('app.tenant', $1, true)"};
 const Statement k_try_lock{"try_lock", "SELECT pg_try_advisory_lock($1)"};
 
 using ConnectionPtr = std::shared_ptr<Connection>;
@@ -278,6 +279,10 @@ Task<Result<Rows>> Session::run(Call call, Deadline deadline) {
 
 std::unique_ptr<Database> make_database(Executor executor, Options options) {
     return std::make_unique<PooledDatabase>(std::move(executor), std::move(options));
+}
+
+Call set_tenant(base::TenantId tenant) {
+    return call(k_set_tenant, tenant.str());
 }
 
 }  // namespace millrace::postgres

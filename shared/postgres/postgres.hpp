@@ -224,6 +224,10 @@ template <class... T>
     return {&statement, Params::of(values...)};
 }
 
+/// The first statement of every transaction of a tenant, as millrace_app
+/// (schemas/sql/0001_roles.sql).
+[[nodiscard]] Call set_tenant(base::TenantId tenant);
+
 /// Errors: `unavailable` = not connected, or the connection broke; `timeout` = deadline or
 /// statement_timeout; `conflict` = unique/exclusion violation, serialization failure, deadlock;
 /// `invalid` = data exception or other constraint; `internal` = the rest. Error::source is

@@ -222,8 +222,9 @@ class Evaluation {
 
 Task<Result<void>> eval(Context& context, Options options) {
     CO_TRY(auto questions, read_questions(options.questions));
-    CO_TRY(auto owner, co_await find_owner(context, options.tenant));
-    TenantApi api(context, std::move(owner));
+    CO_TRY(const auto owner, co_await find_owner(context, options.tenant));
+    CO_TRY(auto token, co_await sign_in(context, owner));
+    TenantApi api(context, std::move(token));
     Evaluation evaluation(context, api, std::move(questions), options.model);
     co_return co_await evaluation.run(options.parallel);
 }

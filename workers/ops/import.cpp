@@ -7,6 +7,7 @@
 #include <map>
 
 #include "shared/base/crypto.hpp"
+#include "shared/base/utf8.hpp"
 #include "shared/json/reader.hpp"
 #include "shared/json/writer.hpp"
 #include "workers/ops/tenant_api.hpp"
@@ -157,9 +158,7 @@ Result<std::vector<fs::path>> documents_in(const fs::path& folder) {
              it(folder, fs::directory_options::skip_permission_denied, ec),
          end;
          !ec && it != end; it.increment(ec)) {
-        auto extension = it->path().extension().string();
-        std::ranges::transform(extension, extension.begin(),
-                               [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+        const auto extension = base::ascii_lower(it->path().extension().string());
         if (it->is_regular_file() &&
             (extension == ".pdf" || extension == ".docx" || extension == ".txt"))
             files.push_back(it->path());
@@ -182,7 +181,8 @@ Task<Result<void>> import(Context& context, Options options) {
     if (!journal.writable())
         co_return fail(ErrorCode::invalid,
                        "the journal cannot be written: name another file with --journal");
-    TenantApi api(context, std::move(owner));
+    CO_TRY(auto token, co_await sign_in(context, owner));
+    TenantApi api(context, std::move(token));
     Import work(context, api, journal, folder, std::move(files));
     co_return co_await work.run(options.parallel);
 }

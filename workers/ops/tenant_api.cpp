@@ -55,26 +55,28 @@ Task<Result<domain::identity::Principal>> find_owner(Context& context, std::stri
                                           .is_owner = true};
 }
 
-TenantApi::TenantApi(Context& context, domain::identity::Principal owner)
+Task<Result<std::string>> sign_in(Context& context, domain::identity::Principal owner) {
+    auto token = domain::identity::make_session_token();
+    const domain::identity::NewSession session{.tenant = owner.tenant,
+                                               .user = owner.user,
+                                               .audience = owner.audience,
+                                               .client = "millrace-ops",
+                                               .lifetime = 24h};
+    CO_TRY_VOID(co_await context.owner().run(domain::identity::insert_session(session, token),
+                                             Deadline::in(10s)));
+    co_return token;
+}
+
+TenantApi::TenantApi(Context& context, std::string token)
     : executor_(context.executor()),
-      owner_(std::move(owner)),
-      issuer_(context.secret_key()),
+      token_(std::move(token)),
       url_(context.edge_url()),
       http_(http_client::make_client(executor_, {})) {}
-
-std::string TenantApi::token() const {
-    const auto now = std::chrono::system_clock::now();
-    return issuer_.issue({.principal = owner_,
-                          .type = "access",
-                          .id = base::random_token(16),
-                          .issued_at = now,
-                          .expires_at = now + 10min});
-}
 
 Task<Result<http_client::Response>> TenantApi::call(std::string method, std::string path,
                                                     std::string body, Headers headers,
                                                     Deadline deadline) {
-    headers.emplace_back("Authorization", "Bearer " + token());
+    headers.emplace_back("Authorization", "Bearer " + token_);
     for (;;) {
         http_client::Request request{.method = method,
                                      .url = url_ + path,

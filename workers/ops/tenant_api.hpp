@@ -5,7 +5,7 @@
 #include <filesystem>
 #include <string>
 
-#include "shared/domain/identity/jwt.hpp"
+#include "shared/domain/identity/sessions.hpp"
 #include "shared/http_client/http_client.hpp"
 #include "workers/ops/command.hpp"
 
@@ -14,10 +14,12 @@ namespace millrace::workers::ops {
 /// `name`: a tenant's id or domain; empty: the only tenant that has documents.
 Task<Result<domain::identity::Principal>> find_owner(Context& context, std::string name);
 
+/// A session of that owner for one day: its token.
+Task<Result<std::string>> sign_in(Context& context, domain::identity::Principal owner);
+
 class TenantApi {
  public:
-    /// Signs with the edge's key (MILLRACE_SECRET_KEY).
-    TenantApi(Context& context, domain::identity::Principal owner);
+    TenantApi(Context& context, std::string token);
 
     using Headers = std::vector<std::pair<std::string, std::string>>;
     /// Any status below 400 is a value; 429 and 503 are waited out while the deadline allows; the
@@ -33,11 +35,8 @@ class TenantApi {
     Task<Result<std::string>> wait_job(std::string id, Deadline deadline);
 
  private:
-    [[nodiscard]] std::string token() const;
-
     Executor executor_;
-    domain::identity::Principal owner_;
-    domain::identity::TokenIssuer issuer_;
+    std::string token_;
     std::string url_;
     std::unique_ptr<http_client::Client> http_;
 };

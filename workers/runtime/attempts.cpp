@@ -12,7 +12,6 @@ namespace millrace::workers::runtime {
 namespace jobs = domain::jobs;
 
 namespace {
-const postgres::Statement k_set_tenant{"spend_tenant", "SELECT set_config('app.tenant', $1, true)"};
 const postgres::Statement k_spend{"usage_insert", R"sql(
 INSERT INTO usage (job_id, attempt, call, tenant_id, purpose, provider, model, tokens_in, tokens_out, cost_usd, latency_ms, outcome, shadow)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10::float8, $11, $12, $13) ON CONFLICT DO NOTHING)sql"};
@@ -31,7 +30,7 @@ Worker::Running::Running(Worker& worker, Job j, bool is_alone)
 
 Task<Result<void>> Worker::Running::spend(Spend spend) {
     std::vector<postgres::Call> calls;
-    calls.push_back(postgres::call(k_set_tenant, job.tenant.str()));
+    calls.push_back(postgres::set_tenant(job.tenant));
     calls.push_back(postgres::call(
         k_spend, job.id, job.attempt, spend.call, job.tenant, spend.purpose, spend.provider,
         spend.model, spend.tokens_in, spend.tokens_out, spend.cost_usd,

@@ -16,7 +16,6 @@ namespace jobs = domain::jobs;
 
 namespace {
 
-const postgres::Statement k_set_tenant{"set_tenant", "SELECT set_config('app.tenant', $1, true)"};
 constexpr std::size_t k_fence_at = 1;  // after set_tenant
 constexpr auto k_write_timeout = std::chrono::seconds(5);
 constexpr auto k_pause_first = std::chrono::milliseconds(100);
@@ -127,7 +126,7 @@ Task<Result<Settled>> Settler::commit(const Job& job, const Outcome& outcome) {
     }
     const auto outbox = base::uuid_v7();
     std::vector<postgres::Call> calls;
-    calls.push_back(postgres::call(k_set_tenant, job.tenant.str()));
+    calls.push_back(postgres::set_tenant(job.tenant));
     calls.push_back(jobs::fence(completion, job.kind->dead_blocks));
     for (const auto& effect : outcome.effects) calls.push_back(effect);
     for (auto& call : jobs::insert_jobs(outcome.follow_ups, outbox))

@@ -29,7 +29,7 @@ Task<Result<Response>> register_account(Ports ports, Exchange& exchange) {
 }
 
 Task<Result<Response>> login(Ports ports, Exchange& exchange) {
-    CO_TRY(auto credentials, domain::identity::decode_credentials(exchange.request.body));
+    CO_TRY(auto credentials, domain::identity::decode_sign_in(exchange.request.body));
     CO_TRY(const auto tokens,
            co_await ports.accounts.login(std::move(credentials), exchange.deadline));
     co_return middleware::json_response(

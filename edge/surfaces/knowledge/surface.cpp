@@ -40,6 +40,7 @@ middleware::Surface surface() {
     return {.name = "knowledge",
             .prefixes = {"/api/v1"},
             .invalid_status = 422,
+            .audience = "knowledge",
             .render = [](const Error& error, int, const telemetry::TraceContext&) {
                 json::Object body{{"detail", error.detail},
                                   {"error_code", error_code(error)},

@@ -1,13 +1,12 @@
 #include "shared/domain/identity/accounts.hpp"
 
-#include <sodium.h>
-
 #include <algorithm>
 #include <array>
 #include <cctype>
-#include <cstring>
 
 #include "shared/base/crypto.hpp"
+#include "shared/base/utf8.hpp"
+#include "shared/domain/identity/address.hpp"
 
 namespace millrace::domain::identity {
 
@@ -19,31 +18,10 @@ const Statement k_register{"identity_register",
                            "SELECT tenant, owner FROM register_user($1, $2, $3, $4, $5, $6, $7)"};
 const Statement k_find_login{
     "identity_find_login",
-    "SELECT user_id, tenant, hash, role, is_owner, is_active FROM find_login($1)"};
-const Statement k_tenant{"identity_tenant", "SELECT set_config('app.tenant', $1, true)"};
+    "SELECT user_id, tenant, hash, role, is_owner, is_active FROM find_login('knowledge', $1)"};
 const Statement k_find{"identity_find",
                        "SELECT id, tenant_id, email, username, role, is_owner, is_active, "
                        "is_verified FROM users WHERE id = $1"};
-const Statement k_session{"identity_session", R"sql(
-INSERT INTO sessions (id, tenant_id, user_id, audience, token_hash, expires_at) VALUES ($1, $2, $3, 'knowledge', $4, $5))sql"};
-
-constexpr int k_hashing_waiting_max = 16;
-constexpr std::size_t k_argon_memory = 19ULL * 1024 * 1024;  // with 2 passes: OWASP's second set
-constexpr unsigned long long k_argon_passes = 2;
-
-bool is_email(std::string_view text) {
-    const auto at = text.find('@');
-    if (at == std::string_view::npos || at == 0 || at > 64 ||
-        text.find('@', at + 1) != std::string_view::npos)
-        return false;
-    const auto domain = text.substr(at + 1);
-    const bool clean = std::ranges::all_of(text, [](unsigned char c) {
-        return c > 0x20 && c < 0x7F && !std::strchr("\"(),:;<>[\\]", c);
-    });
-    return clean && domain.size() >= 3 && domain.find('.') != std::string_view::npos &&
-           domain.front() != '.' && domain.back() != '.' &&
-           domain.find("..") == std::string_view::npos;
-}
 
 bool is_domain(std::string_view text) {
     if (text.size() < 3 || text.size() > 253 || text.find('.') == std::string_view::npos)
@@ -70,25 +48,6 @@ bool is_public_mail_domain(std::string_view domain) {
     return std::ranges::find(known, domain) != known.end();
 }
 
-std::string lower(std::string text) {
-    std::ranges::transform(text, text.begin(),
-                           [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-    return text;
-}
-
-std::string hash_password(const std::string& password) {
-    std::array<char, crypto_pwhash_STRBYTES> out{};
-    const int failed =
-        crypto_pwhash_str_alg(out.data(), password.data(), password.size(), k_argon_passes,
-                              k_argon_memory, crypto_pwhash_ALG_ARGON2ID13);
-    check(failed == 0, "19 MiB are there for a password hash");
-    return out.data();
-}
-
-bool verify_password(const std::string& hash, const std::string& password) {
-    return crypto_pwhash_str_verify(hash.c_str(), password.data(), password.size()) == 0;
-}
-
 }  // namespace
 
 Result<Registration> decode_registration(std::string_view body) {
@@ -98,7 +57,7 @@ Result<Registration> decode_registration(std::string_view body) {
                      .username = in.string("username", {3, 100}),
                      .password = in.string("password", {8, 1024}),
                      .tenant_name = in.string("tenant_name", {1, 200}),
-                     .tenant_domain = lower(in.string("tenant_domain", {3, 253}))};
+                     .tenant_domain = base::ascii_lower(in.string("tenant_domain", {3, 253}))};
     if (!is_email(out.email)) in.reject("email", "must be an e-mail address");
     const auto is_word = [](unsigned char c) { return (c < 0x80 && std::isalnum(c)) || c == '_'; };
     if (!std::ranges::all_of(out.username, is_word))
@@ -120,40 +79,16 @@ Result<Registration> decode_registration(std::string_view body) {
     return out;
 }
 
-Result<Credentials> decode_credentials(std::string_view body) {
+Result<SignIn> decode_sign_in(std::string_view body) {
     TRY(const auto document, json::parse(body));
     auto in = document.reader();
-    Credentials out{in.string("email", {1, 254}), in.string("password", {1, 1024})};
+    SignIn out{in.string("email", {1, 254}), in.string("password", {1, 1024})};
     if (auto error = in.error()) return std::unexpected(std::move(*error));
     return out;
 }
 
-Accounts::Accounts(Executor executor, postgres::Database& app, const TokenIssuer& tokens)
-    : executor_(std::move(executor)),
-      app_(app),
-      tokens_(tokens),
-      dummy_hash_(hash_password(base::random_token())) {}
-
-template <class Fn>
-Task<Result<std::invoke_result_t<Fn>>> Accounts::hash_with(Fn fn) {
-    if (waiting_ >= k_hashing_waiting_max) {
-        co_return fail(ErrorCode::rate_limited, "too many sign-ins at once",
-                       {.retry_after = std::chrono::seconds(1)});
-    }
-    struct Waiting {
-        int& count;
-        explicit Waiting(int& c) : count(c) { ++count; }
-        Waiting(const Waiting&) = delete;
-        Waiting& operator=(const Waiting&) = delete;
-        ~Waiting() { --count; }
-    };
-    const Waiting waiting(waiting_);
-    co_return co_await async::offload(executor_, hashing_, std::move(fn));
-}
-
 Task<Result<Account>> Accounts::create(Registration r, Deadline deadline) {
-    CO_TRY(const auto hash,
-           co_await hash_with([password = r.password] { return hash_password(password); }));
+    CO_TRY(const auto hash, co_await passwords_.hash(r.password));
     Account account{.id = base::UserId::make(),
                     .tenant = base::TenantId::make(),
                     .email = r.email,
@@ -173,24 +108,24 @@ Task<Result<Account>> Accounts::create(Registration r, Deadline deadline) {
     co_return account;
 }
 
-Task<Result<TokenPair>> Accounts::login(Credentials c, Deadline deadline) {
+Task<Result<TokenPair>> Accounts::login(SignIn c, Deadline deadline) {
     CO_TRY(const auto rows, co_await app_.run(postgres::call(k_find_login, c.email), deadline));
-    const bool known = !rows.empty() && rows[0].get<bool>(5);
-    const auto hash = known ? rows[0].get<std::string>(2) : dummy_hash_;
-    CO_TRY(const bool right, co_await hash_with([hash, password = c.password] {
-               return verify_password(hash, password);
-           }));
-    if (!known || !right) {
+    const bool known = !rows.empty() && rows[0].get<bool>(5) && !rows[0].is_null(2);
+    const auto hash = known ? std::optional(rows[0].get<std::string>(2)) : std::nullopt;
+    CO_TRY(const bool right, co_await passwords_.verify(hash, c.password));
+    if (!right) {
         co_return fail(ErrorCode::unauthenticated, "the e-mail address or the password is wrong",
                        {.reason = "INVALID_CREDENTIALS"});
     }
     const auto row = rows[0];
+    const NewSession session{.tenant = row.get<base::TenantId>(1),
+                             .user = row.get<base::UserId>(0),
+                             .audience = "knowledge",
+                             .lifetime = k_refresh_lifetime};
     const auto now = std::chrono::system_clock::now();
-    Claims claims{.principal = {.tenant = row.get<base::TenantId>(1),
-                                .user = row.get<base::UserId>(0),
-                                .role = row.get<std::string>(3),
-                                .audience = "knowledge",
-                                .is_owner = row.get<bool>(4)},
+    Claims claims{.user = session.user,
+                  .session = session.id,
+                  .audience = session.audience,
                   .type = "access",
                   .id = base::random_token(16),
                   .issued_at = now,
@@ -201,20 +136,16 @@ Task<Result<TokenPair>> Accounts::login(Credentials c, Deadline deadline) {
     claims.expires_at = now + k_refresh_lifetime;
     pair.refresh = tokens_.issue(claims);
 
-    const auto hashed = base::sha256(claims.id);
     std::vector<postgres::Call> calls;
-    calls.push_back(postgres::call(k_tenant, claims.principal.tenant.str()));
-    calls.push_back(postgres::call(
-        k_session, base::uuid_v7(), claims.principal.tenant, claims.principal.user,
-        postgres::Bytes{{reinterpret_cast<const char*>(hashed.data()), hashed.size()}},
-        claims.expires_at));
+    calls.push_back(postgres::set_tenant(session.tenant));
+    calls.push_back(insert_session(session));
     CO_TRY_VOID(co_await app_.transaction(std::move(calls), deadline));
     co_return pair;
 }
 
 Task<Result<Account>> Accounts::find(Principal principal, Deadline deadline) {
     std::vector<postgres::Call> calls;
-    calls.push_back(postgres::call(k_tenant, principal.tenant.str()));
+    calls.push_back(postgres::set_tenant(principal.tenant));
     calls.push_back(postgres::call(k_find, principal.user));
     CO_TRY(const auto results, co_await app_.transaction(std::move(calls), deadline));
     if (results[1].empty() || !results[1][0].get<bool>(6)) {

@@ -2,6 +2,7 @@
 // Who is calling. Every way in ends in one of these (design §7).
 
 #include <string>
+#include <string_view>
 
 #include "shared/base/uuid.hpp"
 
@@ -10,12 +11,24 @@ namespace millrace::domain::identity {
 struct Principal {
     base::TenantId tenant;
     base::UserId user;
-    std::string role;      ///< OPERATOR | ADMIN
-    std::string audience;  ///< the surface the credential was issued for
+    std::string role;  ///< OPERATOR | USER | ADMIN | SUPER_ADMIN, or WIDGET: a tenant's visitors
+    std::string audience;  ///< the surfaces it opens, separated by spaces
     bool is_owner = false;
+    base::Uuid session{};  ///< nil: not signed in by a session
+    /// False while only the password was right.
+    bool second_factor = true;
 
     /// "Admin" in the knowledge contract: role ADMIN, or the tenant's owner.
     [[nodiscard]] bool is_admin() const noexcept { return is_owner || role == "ADMIN"; }
+    [[nodiscard]] bool opens(std::string_view surface) const noexcept {
+        std::string_view rest = audience;
+        while (!rest.empty()) {
+            const auto word = rest.substr(0, rest.find(' '));
+            if (word == surface) return true;
+            rest.remove_prefix(std::min(word.size() + 1, rest.size()));
+        }
+        return false;
+    }
 };
 
 }  // namespace millrace::domain::identity

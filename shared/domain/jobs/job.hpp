@@ -33,6 +33,10 @@ enum class Status : std::uint8_t {
     return status >= Status::succeeded;
 }
 
+/// The owner of jobs that belong to no tenant (yet), such as a mail to an address without an
+/// account. No user has this tenant.
+inline constexpr TenantId k_system_tenant{{{0, 0, 0, 0, 0, 0, 0x80, 0, 0x80, 0, 0, 0, 0, 0, 0, 1}}};
+
 /// A job to be accepted.
 struct NewJob {
     JobId id = JobId::make();

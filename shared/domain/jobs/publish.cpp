@@ -103,4 +103,19 @@ Task<void> Publisher::delete_rows(std::vector<base::Uuid> rows) {
     if (deleted) stats_.outbox_deleted += deleted->affected();
 }
 
+Task<Result<std::vector<postgres::Rows>>> accept_with(postgres::Database& app, Publisher& publisher,
+                                                      std::vector<postgres::Call> calls, NewJob job,
+                                                      Deadline deadline) {
+    const auto outbox = base::uuid_v7();
+    const auto size = static_cast<std::ptrdiff_t>(calls.size());
+    calls.insert(calls.begin(), postgres::set_tenant(job.tenant));
+    for (auto& call : insert_jobs(std::span(&job, 1), outbox)) calls.push_back(std::move(call));
+    CO_TRY(auto results, co_await app.transaction(std::move(calls), deadline));
+    Announcement announcement{outbox, {}};
+    announcement.jobs.push_back(std::move(job));
+    publisher.publish(std::move(announcement));
+    const auto first = std::make_move_iterator(results.begin() + 1);
+    co_return std::vector<postgres::Rows>(first, first + size);
+}
+
 }  // namespace millrace::domain::jobs

@@ -61,4 +61,10 @@ class Publisher {
     async::Batcher<base::Uuid> deletes_;
 };
 
+/// Accepts `job` in one transaction of its tenant together with `calls` (as millrace_app, the
+/// tenant set), then publishes it. What the calls returned, in their order.
+Task<Result<std::vector<postgres::Rows>>> accept_with(postgres::Database& app, Publisher& publisher,
+                                                      std::vector<postgres::Call> calls, NewJob job,
+                                                      Deadline deadline);
+
 }  // namespace millrace::domain::jobs

@@ -10,7 +10,6 @@ namespace {
 
 using postgres::Statement;
 
-const Statement k_set_tenant{"knowledge_tenant", "SELECT set_config('app.tenant', $1, true)"};
 const Statement k_insert{"files_insert", R"sql(
 INSERT INTO files (id, tenant_id, uploaded_by, file_name, file_type, title, description, tags, file_size, object_key, sha256, job_id)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT (id) DO NOTHING RETURNING id)sql"};
@@ -76,10 +75,6 @@ std::optional<std::string> vector_text(const std::vector<float>& values) {
 
 }  // namespace
 
-postgres::Call set_tenant(TenantId tenant) {
-    return postgres::call(k_set_tenant, tenant.str());
-}
-
 std::string to_json(const DocumentUploaded& event) {
     return json::dump(json::Object{{"file_id", event.file.str()},
                                    {"file_name", event.file_name},
@@ -111,7 +106,7 @@ Result<DocumentUploaded> parse_document_uploaded(std::string_view text) {
 Task<Result<bool>> Files::create(identity::Principal owner, NewFile file, jobs::NewJob job,
                                  base::Uuid outbox, Deadline deadline) {
     std::vector<postgres::Call> calls;
-    calls.push_back(set_tenant(owner.tenant));
+    calls.push_back(postgres::set_tenant(owner.tenant));
     calls.push_back(postgres::call(k_insert, file.id, owner.tenant, owner.user, file.file_name,
                                    file.file_type, file.title, file.description, file.tags,
                                    static_cast<std::int64_t>(file.object.size), file.object.key,
@@ -124,7 +119,7 @@ Task<Result<bool>> Files::create(identity::Principal owner, NewFile file, jobs::
 
 Task<Result<std::vector<File>>> Files::list(TenantId tenant, FileFilter filter, Deadline deadline) {
     std::vector<postgres::Call> calls;
-    calls.push_back(set_tenant(tenant));
+    calls.push_back(postgres::set_tenant(tenant));
     calls.push_back(postgres::call(k_list, tenant, filter.file_type, filter.status, filter.search,
                                    filter.skip, std::nullopt, filter.limit));
     CO_TRY(const auto results, co_await app_.transaction(std::move(calls), deadline));
@@ -136,7 +131,7 @@ Task<Result<std::vector<File>>> Files::list(TenantId tenant, FileFilter filter, 
 Task<Result<std::optional<File>>> Files::find_by_job(TenantId tenant, base::JobId job,
                                                      Deadline deadline) {
     std::vector<postgres::Call> calls;
-    calls.push_back(set_tenant(tenant));
+    calls.push_back(postgres::set_tenant(tenant));
     const std::optional<std::string> any;
     calls.push_back(
         postgres::call(k_list, tenant, any, any, any, std::int64_t{0}, job, std::int64_t{1}));
@@ -148,7 +143,7 @@ Task<Result<std::optional<File>>> Files::find_by_job(TenantId tenant, base::JobI
 Task<Result<std::optional<std::string>>> Files::remove(TenantId tenant, FileId id,
                                                        Deadline deadline) {
     std::vector<postgres::Call> calls;
-    calls.push_back(set_tenant(tenant));
+    calls.push_back(postgres::set_tenant(tenant));
     calls.push_back(postgres::call(k_remove, id, tenant));
     calls.push_back(postgres::call(k_bump, tenant));
     CO_TRY(const auto results, co_await app_.transaction(std::move(calls), deadline));
@@ -176,7 +171,7 @@ Task<Result<void>> Files::stage(TenantId tenant, FileId file, std::int64_t gener
         embeddings.push_back(vector_text(chunk.embedding));
     }
     std::vector<postgres::Call> calls;
-    calls.push_back(set_tenant(tenant));
+    calls.push_back(postgres::set_tenant(tenant));
     calls.push_back(postgres::call(k_stage, tenant, file, generation, indexes, firsts, lasts, texts,
                                    terms, embeddings));
     const auto done = co_await app_.transaction(std::move(calls), deadline);

@@ -91,7 +91,4 @@ class Files {
 /// Effects of an embedding job whose document can never be read.
 [[nodiscard]] std::vector<postgres::Call> mark_failed(FileId file, std::string_view reason);
 
-/// The first statement of every transaction of a tenant.
-[[nodiscard]] postgres::Call set_tenant(TenantId tenant);
-
 }  // namespace millrace::domain::knowledge

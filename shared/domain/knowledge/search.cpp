@@ -89,7 +89,7 @@ Task<Result<Searcher::Found>> Searcher::search(base::TenantId tenant, std::strin
 Task<Result<std::shared_ptr<Searcher::Tenant>>> Searcher::current(base::TenantId id,
                                                                   Deadline deadline) {
     std::vector<postgres::Call> calls;
-    calls.push_back(set_tenant(id));
+    calls.push_back(postgres::set_tenant(id));
     calls.push_back(postgres::call(k_version, id));
     CO_TRY(const auto results, co_await app_.transaction(std::move(calls), deadline));
     const auto version = results[1].empty() ? 0 : results[1][0].get<std::int64_t>(0);
@@ -118,7 +118,7 @@ Task<Result<std::shared_ptr<Searcher::Tenant>>> Searcher::current(base::TenantId
 Task<Result<void>> Searcher::refresh(base::TenantId id, Tenant& tenant, std::int64_t version,
                                      Deadline deadline) {
     std::vector<postgres::Call> calls;
-    calls.push_back(set_tenant(id));
+    calls.push_back(postgres::set_tenant(id));
     calls.push_back(postgres::call(k_visible, id));
     CO_TRY(const auto results, co_await app_.transaction(std::move(calls), deadline));
     std::map<base::FileId, std::int64_t> visible;
@@ -152,7 +152,7 @@ Task<Result<void>> Searcher::refresh(base::TenantId id, Tenant& tenant, std::int
 Task<Result<void>> Searcher::load(base::TenantId id, Tenant& tenant, std::vector<base::Uuid> files,
                                   Deadline deadline) {
     std::vector<postgres::Call> calls;
-    calls.push_back(set_tenant(id));
+    calls.push_back(postgres::set_tenant(id));
     calls.push_back(postgres::call(k_terms, files));
     CO_TRY(const auto results, co_await app_.transaction(std::move(calls), deadline));
     std::vector<Bm25Index::Chunk> chunks;
@@ -173,7 +173,7 @@ Task<Result<std::vector<Retrieved>>> Searcher::dense(base::TenantId tenant,
                                                      std::vector<float> vector, Deadline deadline) {
     const auto text = json::dump(json::Array(vector.begin(), vector.end()));
     std::vector<postgres::Call> calls;
-    calls.push_back(set_tenant(tenant));
+    calls.push_back(postgres::set_tenant(tenant));
     calls.push_back(
         postgres::call(k_dense, tenant, text, static_cast<std::int64_t>(options_.candidates)));
     CO_TRY(const auto results, co_await app_.transaction(std::move(calls), deadline));
@@ -197,7 +197,7 @@ Task<Result<std::vector<Hit>>> Searcher::texts(base::TenantId tenant, std::vecto
         places.push_back(static_cast<std::int32_t>(i));
     }
     std::vector<postgres::Call> calls;
-    calls.push_back(set_tenant(tenant));
+    calls.push_back(postgres::set_tenant(tenant));
     calls.push_back(postgres::call(k_texts, files, indexes, places));
     CO_TRY(const auto results, co_await app_.transaction(std::move(calls), deadline));
     for (std::size_t r = 0; r < results[1].size(); ++r) {

@@ -1,0 +1,86 @@
+#pragma once
+// One-time secrets that are mailed: six-digit codes that may be tried a few times, and link tokens.
+// Only their HMACs are stored. The newest of its (realm, purpose, subject) supersedes the others.
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "shared/postgres/postgres.hpp"
+
+namespace millrace::domain::identity {
+
+struct Challenge {
+    std::string realm;    ///< knowledge | diary | karte | planner
+    std::string purpose;  ///< what the secret is good for, such as "password_reset"
+    std::string subject;  ///< whom it is for: a lower-case address, or the id of a user
+    std::optional<base::UserId> user{};  ///< nullopt: the account of that address, if there is one
+    std::chrono::seconds lifetime{};
+    int tries = 5;            ///< of a code
+    std::string data = "{}";  ///< JSON that comes back with the right secret
+};
+
+/// A secret and the statement that makes it good; put the statement into the transaction that
+/// accepts the mail.
+struct Opened {
+    base::Uuid id;
+    std::string secret;
+    postgres::Call call;
+};
+
+struct Tried {
+    enum class Outcome : std::uint8_t {
+        right,
+        wrong,  ///< `left` more tries
+        gone,   ///< none open, expired, or its tries are spent
+    } outcome = Outcome::gone;
+    int left = 0;
+    std::optional<base::UserId> user;
+    std::string data;
+};
+
+struct Redeemed {
+    base::Uuid id;
+    std::string realm, subject;
+    std::optional<base::UserId> user;
+    std::string data;
+};
+
+class Challenges {
+ public:
+    /// `key`: the server's, of which one of its own is derived.
+    Challenges(postgres::Database& app, std::string_view key);
+
+    /// Six digits.
+    [[nodiscard]] Opened open_code(const Challenge& challenge) const;
+    /// 256 bits, for a URL.
+    [[nodiscard]] Opened open_link(const Challenge& challenge) const;
+
+    /// Counts the try before it compares; parallel tries stand in a line.
+    Task<Result<Tried>> try_code(std::string realm, std::string purpose, std::string subject,
+                                 std::string code, Deadline deadline);
+    /// Uses it up: once, whoever comes first. nullopt: unknown, expired or used.
+    Task<Result<std::optional<Redeemed>>> use_link(std::string purpose, std::string token,
+                                                   Deadline deadline);
+    /// Looks without using it up.
+    Task<Result<std::optional<Redeemed>>> see_link(std::string purpose, std::string token,
+                                                   Deadline deadline);
+    /// The same use as a statement of a transaction, whose first row is the Redeemed (none: not
+    /// good any more, and the caller rolls back).
+    [[nodiscard]] postgres::Call use_link_call(std::string_view purpose,
+                                               std::string_view token) const;
+
+ private:
+    [[nodiscard]] std::string code_mac(std::string_view realm, std::string_view purpose,
+                                       std::string_view subject, std::string_view code) const;
+    [[nodiscard]] std::string link_mac(std::string_view purpose, std::string_view token) const;
+    [[nodiscard]] Opened open(const Challenge& challenge, std::string secret,
+                              const std::string& mac) const;
+    Task<Result<std::optional<Redeemed>>> link(std::string purpose, std::string token, bool consume,
+                                               Deadline deadline);
+
+    postgres::Database& app_;
+    std::string key_;
+};
+
+}  // namespace millrace::domain::identity
