@@ -18,7 +18,7 @@ class ChaosStack(Stack):
     """Two edges, two probe workers, a scheduler and the servers; no other workers."""
 
     def __init__(self, env=None, edges=2, probes=2):
-        super().__init__(edges=edges, workers={"probe": probes, "embedding": 0, "rag": 0},
+        super().__init__(edges=edges, workers={"probe": probes, "embedding": 0, "rag": 0, "mail": 0},
                          env={"MILLRACE_LEASE": "3s", "MILLRACE_LOG_LEVEL": "warning", **(env or {})})
         with open(os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "support/probe_effects.sql")) as file:
             self.sql(file.read())

@@ -127,7 +127,7 @@ class Stack:
 
 
 def mail_text(mail):
-    return mail.get_body(("plain",)).get_content()
+    return mail.get_body(("plain",)).get_content().replace("\r\n", "\n")
 
 
 def mail_code(mail):

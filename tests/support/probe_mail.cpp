@@ -35,7 +35,9 @@ Task<Result<Outcome>> ask(std::shared_ptr<const Ports> ports, Job job, Attempt&)
     const auto data = in.raw("data");
     auto challenge = in.optional_object("challenge");
     domain::identity::Challenge wanted{.realm = "probe", .subject = base::ascii_lower(letter.to)};
+    bool link = false;
     if (challenge) {
+        link = challenge->optional_boolean("link").value_or(false);
         wanted.purpose = challenge->string("purpose");
         wanted.lifetime = std::chrono::seconds(challenge->integer("seconds", 1, 86'400));
     }
@@ -43,7 +45,8 @@ Task<Result<Outcome>> ask(std::shared_ptr<const Ports> ports, Job job, Attempt&)
     letter.data = boost::json::parse(data).as_object();
     std::vector<postgres::Call> effects;
     if (challenge) {
-        auto opened = ports->challenges.open_code(wanted);
+        auto opened =
+            link ? ports->challenges.open_link(wanted) : ports->challenges.open_code(wanted);
         letter.secret = std::move(opened.secret);
         letter.challenge = opened.id;
         effects.push_back(std::move(opened.call));

@@ -1,7 +1,8 @@
 #pragma once
 // probe.mail {"letter": {"template", "locale", "to", "data", "secret"?, "needs_account"?,
-//             "challenge": {"purpose", "seconds"}?}} → {"mail": id of the job mail.send}
-// Asks for a mail, as products do; with `challenge` the secret is a code that is opened with it.
+//             "challenge": {"purpose", "seconds", "link"?}?}} → {"mail": id of the job mail.send}
+// Asks for a mail, as products do; with `challenge` the secret is a code, or a link's token, that
+// is opened with it.
 
 #include <string>
 

@@ -6,6 +6,7 @@
 
 #include "shared/postgres/postgres.hpp"
 #include "shared/providers/mail/mail.hpp"
+#include "workers/mail/deliveries.hpp"
 #include "workers/runtime/handler.hpp"
 
 namespace millrace::workers::mail {
@@ -13,8 +14,10 @@ namespace millrace::workers::mail {
 struct Ports {
     postgres::Database& app;
     providers::mail::Sender& sender;
-    std::string from;               ///< one mailbox
-    std::vector<std::string> keys;  ///< the server's, which open a letter's secret
+    Deliveries deliveries;
+    std::chrono::milliseconds delivery_max;  ///< for one delivery
+    std::string from;                        ///< one mailbox
+    std::vector<std::string> keys;           ///< the server's, which open a letter's secret
 };
 
 /// References in `ports` outlive the handler.

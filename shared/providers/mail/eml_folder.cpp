@@ -57,9 +57,9 @@ Result<void> publish(const fs::path& temporary, const fs::path& target) {
     return {};
 }
 
-Result<void> write_mail(const fs::path& folder, const Message& message) {
+Result<Handed> write_mail(const fs::path& folder, const Message& message) {
     const auto target = folder / (message.id + ".eml");
-    if (::access(target.c_str(), F_OK) == 0) return {};
+    if (::access(target.c_str(), F_OK) == 0) return Handed::taken;
     if (::mkdir(folder.c_str(), 0750) != 0 && errno != EEXIST)
         return unavailable("create", folder, errno);
     // Hidden and not named .eml: what a killed process leaves is not taken for a mail.
@@ -69,7 +69,8 @@ Result<void> write_mail(const fs::path& folder, const Message& message) {
     auto done = write_all(file.get(), message.bytes, temporary);
     if (done) done = publish(temporary, target);
     ::unlink(temporary.c_str());
-    return done;
+    if (!done) return std::unexpected(std::move(done).error());
+    return Handed::taken;
 }
 
 class EmlFolder final : public Sender {
@@ -79,7 +80,7 @@ class EmlFolder final : public Sender {
 
     [[nodiscard]] bool repeats_are_harmless() const noexcept override { return true; }
 
-    Task<Result<void>> send(Message message, Deadline) override {
+    Task<Result<Handed>> send(Message message, Deadline) override {
         auto shared = std::make_shared<const Message>(std::move(message));
         auto folder = folder_;
         co_return co_await async::offload(executor_, pool_,

@@ -58,10 +58,20 @@ InternetAddressMailbox* only_mailbox(InternetAddressList* list) {
     return is_bare_address(internet_address_mailbox_get_addr(mailbox)) ? mailbox : nullptr;
 }
 
+/// Short lines of 7 bit, whatever the text: readable where it is mostly ASCII, else the shorter
+/// one.
+GMimeContentEncoding encoding_of(std::string_view text) {
+    const auto foreign =
+        std::ranges::count_if(text, [](char c) { return static_cast<unsigned char>(c) >= 0x80; });
+    return std::cmp_less(foreign * 6, text.size()) ? GMIME_CONTENT_ENCODING_QUOTEDPRINTABLE
+                                                   : GMIME_CONTENT_ENCODING_BASE64;
+}
+
 void add_part(GMimeMultipart* parts, const char* subtype, const std::string& text) {
     const Object<GMimeTextPart> part(g_mime_text_part_new_with_subtype(subtype));
     g_mime_text_part_set_charset(part.get(), "utf-8");
     g_mime_text_part_set_text(part.get(), text.c_str());
+    g_mime_part_set_content_encoding(GMIME_PART(part.get()), encoding_of(text));
     g_mime_multipart_add(parts, GMIME_OBJECT(part.get()));
 }
 
@@ -70,7 +80,6 @@ void set_body(GMimeMessage* message, const Content& content) {
     add_part(parts.get(), "plain", content.text);
     add_part(parts.get(), "html", content.html);
     g_mime_message_set_mime_part(message, GMIME_OBJECT(parts.get()));
-    g_mime_object_encode(GMIME_OBJECT(message), GMIME_ENCODING_CONSTRAINT_7BIT);
 }
 
 std::string write(GMimeMessage* message) {
