@@ -1,5 +1,6 @@
 #include "workers/scheduler/scheduler.hpp"
 
+#include "shared/domain/audit/audit.hpp"
 #include "shared/telemetry/log.hpp"
 
 namespace millrace::workers::scheduler {
@@ -74,6 +75,7 @@ Task<void> Scheduler::lead(postgres::Lock& lock) {
         {&Scheduler::relay, std::chrono::milliseconds(500)},
         {&Scheduler::sweep, options_.sweep},
         {&Scheduler::find_orphans, options_.orphan_sweep_first},
+        {&Scheduler::seal_audit, options_.audit_seal},
     };
     while (lock.held()) {
         for (auto& round : rounds) {
@@ -175,6 +177,17 @@ Task<void> Scheduler::find_orphans() {
         telemetry::log::warning("queued jobs that nobody announced",
                                 {{"jobs", static_cast<std::int64_t>(*found)}});
     orphans_total_.add(*found);
+}
+
+/// The newest seal goes to the log as well: whoever could write the database anew cannot write what
+/// has been shipped.
+Task<void> Scheduler::seal_audit() {
+    const auto seal = co_await domain::audit::seal(db_, Deadline::in(k_timeout));
+    if (!seal) co_return warn("audit", seal.error());
+    if (seal->rows == 0) co_return;
+    telemetry::log::info(
+        "audit rows were sealed",
+        {{"rows", std::int64_t{seal->rows}}, {"seal", seal->number}, {"hash", seal->hash}});
 }
 
 Task<void> Scheduler::keep_house() {
