@@ -81,6 +81,18 @@ class Faults(Scenario):
         ops = [self.post("probe.effect_ordered", order_key="frozen", ms=700 if n == 0 else 20) for n in range(20)]
         self.frozen(ops, ops[-1])
 
+    def test_claim_that_a_crash_of_the_database_took_back(self):
+        """Claims commit asynchronously: the row may say again that nobody runs the job. Its attempt ends before another has its number."""
+        op = self.post("probe.effect", ms=9000)
+        process = self.holder(op)
+        ended = self.stack.metric(process, "millrace_attempts_total")
+        self.stack.sql(f"UPDATE jobs SET status = 'queued', attempt = 0, worker = NULL WHERE id = '{next(iter(op.jobs))}'")
+        self.stack.sql(f"INSERT INTO outbox (id, jobs) VALUES (gen_random_uuid(), ARRAY['{next(iter(op.jobs))}'::uuid])")
+        eventually(lambda: self.stack.metric(process, "millrace_attempts_total") > ended, 6, "the end of the attempt that nobody knows of")
+        self.assertEqual(self.job(op, "status")["status"], "queued")
+        self.settle()
+        self.assertEqual(self.job(op, "attempt")["attempt"], 1)
+
     def test_postgres_restarted_in_the_middle_of_commits(self):
         workload = Workload(self.history, self.stack.edges(), self.me.token, "commits", clients=64, rate=600)
         try:
