@@ -26,7 +26,8 @@ END
 $$;
 
 -- Claims one job of an ordered kind: its attempt, or NULL when it is parked or not claimable. A job that runs under the claimer's
--- own epoch, although the claimer asks for it, is a claim whose answer was lost.
+-- own epoch, although the claimer asks for it, is a claim whose answer was lost. A later job of its key may run already: of two that
+-- are accepted at once, the one with the higher seq may be seen first.
 CREATE FUNCTION claim_ordered(job uuid, claimer bigint, dead_blocks boolean) RETURNS integer LANGUAGE plpgsql AS $$
 DECLARE
     mine   record;
@@ -37,7 +38,8 @@ BEGIN
     PERFORM lock_order_key(mine.order_key);
     IF EXISTS (
         SELECT FROM jobs WHERE order_key = mine.order_key AND seq < mine.seq
-           AND (status IN ('queued', 'waiting', 'parked', 'running') OR (dead_blocks AND status = 'dead'))) THEN
+           AND (status IN ('queued', 'waiting', 'parked', 'running') OR (dead_blocks AND status = 'dead')))
+       OR EXISTS (SELECT FROM jobs WHERE order_key = mine.order_key AND seq > mine.seq AND status = 'running') THEN
         UPDATE jobs SET status = 'parked' WHERE id = job AND status = 'queued';
         RETURN NULL;
     END IF;
@@ -110,9 +112,8 @@ BEGIN
             ON CONFLICT (job_id) DO UPDATE SET at = excluded.at, why = excluded.why;
         INSERT INTO job_attempts (job_id, attempt, worker, outcome, cause) VALUES (job, number, worker_name, 'retried', cause_text)
             ON CONFLICT DO NOTHING;
-    ELSIF became = 'cancelled' AND key IS NOT NULL THEN
-        announced := wake_parked(key, false);
     END IF;
+    IF became IS NOT NULL AND key IS NOT NULL THEN announced := wake_parked(key, false); END IF;
 END
 $$;
 

@@ -196,7 +196,10 @@ Task<Result<Settled>> Settler::give_up_or_wait(const Job& job, const Error& erro
     CO_TRY(const auto left, co_await ports_.lifecycle.retry(job.id, job.attempt, wait, cause,
                                                             worker_name_, deadline));
     if (!left.became) co_return Settled::fenced;
-    if (*left.became == jobs::Status::waiting) co_return Settled::retried;
+    if (*left.became == jobs::Status::waiting) {
+        if (left.announced) ports_.publisher.announce({&*left.announced, 1});
+        co_return Settled::retried;
+    }
     announce_end(job.id, left.announced);  // it was cancelled meanwhile
     co_return Settled::committed;
 }

@@ -56,7 +56,7 @@ struct ToStop {
 /// What an attempt that is given up left behind.
 struct GivenUp {
     std::optional<Status> became;         ///< nullopt: somebody else ended it first
-    std::optional<base::Uuid> announced;  ///< the outbox row of the next job of its key
+    std::optional<base::Uuid> announced;  ///< the outbox row of a job of its key that may run now
 };
 
 /// Thin, named access to the statements; the policy is the runtime's.
