@@ -73,11 +73,12 @@ Error job_error(const jobs::View& job) {
     return error;
 }
 
-JobGate::JobGate(async::TaskGroup& tasks, jobs::Acceptor& acceptor, jobs::Reader& reader,
-                 JobWatch& watch, redis::Client& redis, const events::Catalog& catalog,
-                 Options options)
+JobGate::JobGate(async::TaskGroup& tasks, jobs::Acceptor& acceptor, jobs::Publisher& publisher,
+                 jobs::Reader& reader, JobWatch& watch, redis::Client& redis,
+                 const events::Catalog& catalog, Options options)
     : tasks_(tasks),
       acceptor_(acceptor),
+      publisher_(publisher),
       reader_(reader),
       watch_(watch),
       redis_(redis),
@@ -196,16 +197,16 @@ Task<void> JobGate::cancel_if_idle(base::JobId id) {
 }
 
 Task<Result<std::optional<jobs::Status>>> JobGate::cancel(base::JobId id, Deadline deadline) {
-    auto before = co_await reader_.cancel(id, deadline);
-    if (before && *before && **before == jobs::Status::running) {
-        redis_.post({"PUBLISH", std::string(jobs::k_cancel_channel),
-                     std::string(reinterpret_cast<const char*>(id.uuid.bytes.data()),
-                                 id.uuid.bytes.size())});
-    } else if (before && *before && !jobs::is_final(**before)) {
-        redis_.post({"PUBLISH", std::string(jobs::k_done_channel),
+    CO_TRY(const auto cancelled, co_await reader_.cancel(id, deadline));
+    const auto before = cancelled.before;
+    if (before && !jobs::is_final(*before)) {
+        const auto channel =
+            *before == jobs::Status::running ? jobs::k_cancel_channel : jobs::k_done_channel;
+        redis_.post({"PUBLISH", std::string(channel),
                      std::string(reinterpret_cast<const char*>(id.uuid.bytes.data()),
                                  id.uuid.bytes.size())});
     }
+    if (cancelled.announced) publisher_.announce({&*cancelled.announced, 1});
     co_return before;
 }
 

@@ -6,8 +6,8 @@
 
 namespace millrace::workers::runtime {
 
-/// Why an attempt was asked to stop.
-enum class Stop : std::uint8_t { none, client, timeout, shutdown };
+/// Why an attempt was asked to stop; `lost`: its claim does not stand in the database any more.
+enum class Stop : std::uint8_t { none, client, timeout, shutdown, lost };
 
 class Worker::Running final : public Attempt {
  public:

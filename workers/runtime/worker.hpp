@@ -23,6 +23,8 @@ struct WorkerOptions {
         5};  ///< after its timeout, before the process counts as stuck
 };
 
+enum class Stop : std::uint8_t;
+
 class Worker {
  public:
     struct Ports {
@@ -65,8 +67,8 @@ class Worker {
     Task<Result<void>> find_repeated(Running& running);
     void finished(const Running& running, Settled settled);
     Task<void> watch();
-    void cancel_job(const base::Uuid& id);
-    Task<void> find_cancelled();
+    void stop(const base::Uuid& id, Stop why);
+    Task<void> stop_attempts();
     Task<void> keep_membership();
 
     Membership::Report report();

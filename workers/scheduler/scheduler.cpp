@@ -137,26 +137,26 @@ Task<void> Scheduler::check_workers() {
             warn("requeue", done.error());
             continue;
         }
-        telemetry::log::warning(
-            "a worker is gone",
-            {{"worker", name},
-             {"why", why},
-             {"requeued", static_cast<std::int64_t>(done->announcement.jobs.size())},
-             {"buried", static_cast<std::int64_t>(done->buried.size())}});
-        requeued_total_.add(done->announcement.jobs.size());
+        telemetry::log::warning("a worker is gone",
+                                {{"worker", name},
+                                 {"why", why},
+                                 {"requeued", static_cast<std::int64_t>(done->jobs)},
+                                 {"buried", static_cast<std::int64_t>(done->buried.size())}});
+        requeued_total_.add(done->jobs);
+        publisher_.announce(done->announced);
         buried_total_.add(done->buried.size());
         for (const auto& job : done->buried) {
             publisher_.publish_dead_letter(
                 {job.id, options_.crashes_max, why, "the worker " + why + " each time", {}}, job);
         }
-        if (!done->announcement.jobs.empty()) publisher_.publish(std::move(done->announcement));
     }
 }
 
 Task<void> Scheduler::sweep() {
     const auto woken = co_await recovery_.wake_parked(Deadline::in(k_timeout));
     if (!woken) co_return warn("parked", woken.error());
-    woken_total_.add(*woken);
+    woken_total_.add(woken->size());
+    publisher_.announce(*woken);
 }
 
 /// A restart of the server loses claims that had not reached its disk, and ends every leadership:
@@ -173,10 +173,11 @@ Task<void> Scheduler::find_orphans() {
     }
     const auto found = co_await recovery_.announce_orphans(search_from_, Deadline::in(k_timeout));
     if (!found) co_return warn("orphans", found.error());
-    if (*found > 0)
+    if (found->jobs > 0)
         telemetry::log::warning("queued jobs that nobody announced",
-                                {{"jobs", static_cast<std::int64_t>(*found)}});
-    orphans_total_.add(*found);
+                                {{"jobs", static_cast<std::int64_t>(found->jobs)}});
+    orphans_total_.add(found->jobs);
+    publisher_.announce(found->announced);
 }
 
 /// The newest seal goes to the log as well: whoever could write the database anew cannot write what
