@@ -12,6 +12,12 @@ namespace millrace::edge::middleware {
 
 namespace {
 
+constexpr std::string_view k_security_headers =
+    "X-Content-Type-Options: nosniff\r\n"
+    "Referrer-Policy: no-referrer\r\n"
+    "Content-Security-Policy: default-src 'none'; frame-ancestors 'none'; base-uri 'none'; "
+    "form-action 'self'\r\n"
+    "Cross-Origin-Resource-Policy: same-site\r\n";
 constexpr std::string_view k_cors_request_headers =
     "Authorization, Content-Type, X-API-Key, Prefer, Idempotency-Key, Last-Event-ID";
 constexpr std::string_view k_cors_response_headers =
@@ -179,11 +185,7 @@ server::Response Pipeline::preflight(const server::Request& request, std::string
 
 void Pipeline::finish_headers(const server::Request* request, server::Response& response,
                               const telemetry::TraceContext& trace) const {
-    put(response, "X-Content-Type-Options", "nosniff");
-    put(response, "Referrer-Policy", "no-referrer");
-    put(response, "Content-Security-Policy",
-        "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'");
-    put(response, "Cross-Origin-Resource-Policy", "same-site");
+    response.fixed_headers = k_security_headers;
     const auto has = [&response](std::string_view name) {
         return std::ranges::find(response.headers, name,
                                  &std::pair<std::string, std::string>::first) !=
