@@ -147,12 +147,11 @@ void JobGate::drain() {
 
 server::Response JobGate::accepted_response(const jobs::Accepted& accepted, jobs::Status status,
                                             const Preference& prefer) const {
-    auto response =
-        json_response(202, json::dump(json::Object{{"job_id", accepted.id.str()},
-                                                   {"status", jobs::to_string(status)},
-                                                   {"status_url", status_url(accepted.id)},
-                                                   {"events_url", events_url(accepted.id)}}));
-    response.headers.emplace_back("Location", status_url(accepted.id));
+    auto url = status_url(accepted.id);
+    auto response = json_response(
+        202, fmt::format(R"({{"job_id":"{}","status":"{}","status_url":"{}","events_url":"{}"}})",
+                         accepted.id.str(), jobs::to_string(status), url, events_url(accepted.id)));
+    response.headers.emplace_back("Location", std::move(url));
     if (prefer.respond_async) response.headers.emplace_back("Preference-Applied", "respond-async");
     return response;
 }

@@ -25,8 +25,7 @@ Worker::Running::Running(Worker& worker, Job j, bool is_alone)
     : job(std::move(j)),
       alone(is_alone),
       worker_(worker),
-      deadline_(Deadline::in(job.kind->timeout)),
-      live_(worker.ports_.settle.redis, job.id, job.attempt) {}
+      deadline_(Deadline::in(job.kind->timeout)) {}
 
 Task<Result<void>> Worker::Running::spend(Spend spend) {
     std::vector<postgres::Call> calls;
@@ -112,8 +111,7 @@ Task<bool> Worker::mark_alone(base::JobId id) {
 Task<Result<Outcome>> Worker::call_handler(std::shared_ptr<Running> running) {
     std::string died;
     try {
-        auto input = running->job.input;
-        if (input.empty()) {  // it was too large for the record
+        if (running->job.input.empty()) {  // it was too large for the record
             CO_TRY(running->job.input,
                    co_await lifecycle_.input(running->job.id.uuid, running->deadline()));
         }

@@ -72,7 +72,7 @@ Settler::Settler(async::TaskGroup& tasks, Ports ports, std::string worker_name)
       completions_(tasks, "completions", {},
                    [this](std::vector<Item> items) { return flush(std::move(items)); }) {}
 
-Task<Settled> Settler::settle(Job job, Result<Outcome> outcome) {
+Task<Settled> Settler::settle(const Job& job, Result<Outcome> outcome) {
     const auto executor = co_await asio::this_coro::executor;
     for (auto pause = k_pause_first;; pause = std::min(pause * 2, k_pause_max)) {
         auto settled = co_await once(job, outcome);

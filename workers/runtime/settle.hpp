@@ -30,8 +30,8 @@ class Settler {
     Settler(async::TaskGroup& tasks, Ports ports, std::string worker_name);
 
     /// Returns once it stands in the database; tries until it does, or until the attempt no longer
-    /// owns the job.
-    Task<Settled> settle(Job job, Result<Outcome> outcome);
+    /// owns the job. `job` outlives the call.
+    Task<Settled> settle(const Job& job, Result<Outcome> outcome);
     /// A record that is no runnable job.
     Task<void> bury_record(domain::jobs::DeadLetter letter, kafka::OutRecord record);
 

@@ -58,7 +58,7 @@ class Worker {
     Task<bool> claim(Fetched& fetched);
     Task<bool> claim_ordered(Fetched& fetched);
     Task<void> bury_orphans(const std::map<base::Uuid, FetchedOne>& fetched);
-    void enqueue(const FetchedOne& one, const domain::jobs::Claimed& claimed);
+    void enqueue(FetchedOne one, const domain::jobs::Claimed& claimed);
 
     void start_next();
     Task<void> run_attempt(std::shared_ptr<Running> running);

@@ -26,7 +26,8 @@ const Statement k_in_flight{"worker_in_flight",
 const Statement k_claim{"jobs_claim", R"sql(
 UPDATE jobs SET status = 'running', attempt = attempt + 1, worker = $1
   FROM unnest($2::uuid[]) AS wanted (id)
- WHERE jobs.id = wanted.id AND (jobs.status = 'queued' OR (jobs.status = 'running' AND jobs.worker = $1))
+ WHERE jobs.id = wanted.id AND jobs.id BETWEEN ($2::uuid[])[1] AND ($2::uuid[])[cardinality($2::uuid[])]
+   AND (jobs.status = 'queued' OR (jobs.status = 'running' AND jobs.worker = $1))
    AND EXISTS (SELECT FROM workers WHERE epoch = $1)
 RETURNING jobs.id, jobs.attempt,
           jobs.attempt > 2 AND is_suspect(jobs.id))sql"};
@@ -40,7 +41,8 @@ const Statement k_input{"jobs_input", "SELECT input FROM jobs WHERE id = $1"};
 const Statement k_complete{"jobs_complete", R"sql(
 UPDATE jobs SET status = ended.status::job_status, result = ended.result, finished_at = now()
   FROM unnest($1::uuid[], $2::int[], $3::text[], $4::bytea[]) AS ended (id, attempt, status, result)
- WHERE jobs.id = ended.id AND jobs.status = 'running' AND jobs.attempt = ended.attempt
+ WHERE jobs.id = ended.id AND jobs.id BETWEEN ($1::uuid[])[1] AND ($1::uuid[])[cardinality($1::uuid[])]
+   AND jobs.status = 'running' AND jobs.attempt = ended.attempt
 RETURNING jobs.id)sql"};
 const Statement k_finish{"jobs_finish", "SELECT finish_job($1, $2, $3::text::job_status, $4, $5)"};
 const Statement k_retry{"jobs_retry",
