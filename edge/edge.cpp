@@ -149,7 +149,8 @@ Task<Result<void>> serve(service::Service& service, const Config& config, Stores
     const auto seconds = [](auto span) {
         return std::chrono::duration_cast<std::chrono::seconds>(span);
     };
-    middleware::JobGate gate(tasks, acceptor, reader, watch, *stores.redis.client, catalog,
+    middleware::JobGate gate(tasks, acceptor, publisher, reader, watch, *stores.redis.client,
+                             catalog,
                              {.hold = seconds(config.edge.hold),
                               .wait_max = seconds(config.edge.wait_max),
                               .idle_cancel = seconds(config.edge.idle_cancel),
@@ -188,8 +189,7 @@ Task<Result<void>> serve(service::Service& service, const Config& config, Stores
     gate.drain();
     co_await server->drain(grace);
     co_await server->stop();
-    co_await stores.producer->flush(grace.capped(5s));
-    co_await publisher.drained(grace.capped(2s));
+    co_await publisher.drain(grace.capped(7s));
     passwords.stop();
     tasks.cancel();
     co_await tasks.join(Deadline::in(5s));

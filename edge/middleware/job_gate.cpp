@@ -73,11 +73,12 @@ Error job_error(const jobs::View& job) {
     return error;
 }
 
-JobGate::JobGate(async::TaskGroup& tasks, jobs::Acceptor& acceptor, jobs::Reader& reader,
-                 JobWatch& watch, redis::Client& redis, const events::Catalog& catalog,
-                 Options options)
+JobGate::JobGate(async::TaskGroup& tasks, jobs::Acceptor& acceptor, jobs::Publisher& publisher,
+                 jobs::Reader& reader, JobWatch& watch, redis::Client& redis,
+                 const events::Catalog& catalog, Options options)
     : tasks_(tasks),
       acceptor_(acceptor),
+      publisher_(publisher),
       reader_(reader),
       watch_(watch),
       redis_(redis),
@@ -146,12 +147,11 @@ void JobGate::drain() {
 
 server::Response JobGate::accepted_response(const jobs::Accepted& accepted, jobs::Status status,
                                             const Preference& prefer) const {
-    auto response =
-        json_response(202, json::dump(json::Object{{"job_id", accepted.id.str()},
-                                                   {"status", jobs::to_string(status)},
-                                                   {"status_url", status_url(accepted.id)},
-                                                   {"events_url", events_url(accepted.id)}}));
-    response.headers.emplace_back("Location", status_url(accepted.id));
+    auto url = status_url(accepted.id);
+    auto response = json_response(
+        202, fmt::format(R"({{"job_id":"{}","status":"{}","status_url":"{}","events_url":"{}"}})",
+                         accepted.id.str(), jobs::to_string(status), url, events_url(accepted.id)));
+    response.headers.emplace_back("Location", std::move(url));
     if (prefer.respond_async) response.headers.emplace_back("Preference-Applied", "respond-async");
     return response;
 }
@@ -196,16 +196,16 @@ Task<void> JobGate::cancel_if_idle(base::JobId id) {
 }
 
 Task<Result<std::optional<jobs::Status>>> JobGate::cancel(base::JobId id, Deadline deadline) {
-    auto before = co_await reader_.cancel(id, deadline);
-    if (before && *before && **before == jobs::Status::running) {
-        redis_.post({"PUBLISH", std::string(jobs::k_cancel_channel),
-                     std::string(reinterpret_cast<const char*>(id.uuid.bytes.data()),
-                                 id.uuid.bytes.size())});
-    } else if (before && *before && !jobs::is_final(**before)) {
-        redis_.post({"PUBLISH", std::string(jobs::k_done_channel),
+    CO_TRY(const auto cancelled, co_await reader_.cancel(id, deadline));
+    const auto before = cancelled.before;
+    if (before && !jobs::is_final(*before)) {
+        const auto channel =
+            *before == jobs::Status::running ? jobs::k_cancel_channel : jobs::k_done_channel;
+        redis_.post({"PUBLISH", std::string(channel),
                      std::string(reinterpret_cast<const char*>(id.uuid.bytes.data()),
                                  id.uuid.bytes.size())});
     }
+    if (cancelled.announced) publisher_.announce({&*cancelled.announced, 1});
     co_return before;
 }
 

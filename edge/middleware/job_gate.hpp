@@ -21,8 +21,9 @@ class JobGate {
         std::string token_key;  ///< for event tokens
     };
 
-    JobGate(async::TaskGroup& tasks, domain::jobs::Acceptor& acceptor, domain::jobs::Reader& reader,
-            JobWatch& watch, redis::Client& redis, const events::Catalog& catalog, Options options);
+    JobGate(async::TaskGroup& tasks, domain::jobs::Acceptor& acceptor,
+            domain::jobs::Publisher& publisher, domain::jobs::Reader& reader, JobWatch& watch,
+            redis::Client& redis, const events::Catalog& catalog, Options options);
 
     /// Accepts `job`; the Idempotency-Key header's scope is (principal, method, route), its body
     /// hash is of `canonical_body`.
@@ -73,6 +74,7 @@ class JobGate {
 
     async::TaskGroup& tasks_;
     domain::jobs::Acceptor& acceptor_;
+    domain::jobs::Publisher& publisher_;
     domain::jobs::Reader& reader_;
     JobWatch& watch_;
     redis::Client& redis_;

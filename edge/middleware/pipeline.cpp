@@ -12,6 +12,18 @@ namespace millrace::edge::middleware {
 
 namespace {
 
+constexpr std::string_view k_content_policy = "Content-Security-Policy";
+constexpr std::string_view k_resource_policy = "Cross-Origin-Resource-Policy";
+constexpr std::string_view k_nothing =
+    "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'";
+// What every answer carries, and what those carry beside it that bring no policy of their own.
+#define MILLRACE_ALWAYS "X-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n"
+constexpr std::string_view k_always = MILLRACE_ALWAYS;
+constexpr std::string_view k_security_headers = MILLRACE_ALWAYS
+    "Content-Security-Policy: default-src 'none'; frame-ancestors 'none'; base-uri 'none'; "
+    "form-action 'self'\r\n"
+    "Cross-Origin-Resource-Policy: same-site\r\n";
+#undef MILLRACE_ALWAYS
 constexpr std::string_view k_cors_request_headers =
     "Authorization, Content-Type, X-API-Key, Prefer, Idempotency-Key, Last-Event-ID";
 constexpr std::string_view k_cors_response_headers =
@@ -212,19 +224,18 @@ server::Response Pipeline::preflight(const server::Request& request, const Surfa
 void Pipeline::finish_headers(const server::Request* request, const Surface& surface,
                               server::Response& response,
                               const telemetry::TraceContext& trace) const {
-    const auto put_unless_there = [&response](std::string_view name, std::string_view value) {
-        const bool there = std::ranges::find(response.headers, name,
-                                             &std::pair<std::string, std::string>::first) !=
-                           response.headers.end();
-        if (!there) put(response, name, value);
+    const auto has = [&response](std::string_view name) {
+        return std::ranges::find(response.headers, name,
+                                 &std::pair<std::string, std::string>::first) !=
+               response.headers.end();
     };
-    put(response, "X-Content-Type-Options", "nosniff");
-    put(response, "Referrer-Policy", "no-referrer");
-    put_unless_there("Content-Security-Policy",
-                     "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; "
-                     "form-action 'self'");
-    put_unless_there("Cross-Origin-Resource-Policy", "same-site");
-    put_unless_there("Cache-Control", "no-store");
+    const bool own_policy = has(k_content_policy), own_reach = has(k_resource_policy);
+    response.fixed_headers = own_policy || own_reach ? k_always : k_security_headers;
+    if (own_policy != own_reach) {  // the other one is still ours
+        own_policy ? put(response, k_resource_policy, "same-site")
+                   : put(response, k_content_policy, k_nothing);
+    }
+    if (!has("Cache-Control")) put(response, "Cache-Control", "no-store");
     put(response, "traceparent", trace.traceparent());
     if (!request) return;
     const auto origin = request->header("origin");

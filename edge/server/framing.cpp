@@ -62,11 +62,11 @@ bool is_ipv6(std::string_view text) {
 
 /// Names that a lenient hop would read as a framing field.
 bool imitates_framing(std::string_view name) {
+    if (!name.contains('_')) return false;
     std::string plain;
     for (const char c : name) plain += c == '_' ? '-' : lower(c);
-    return plain != std::string_view(name) && name.find('_') != std::string_view::npos &&
-           (plain == "content-length" || plain == "transfer-encoding" || plain == "host" ||
-            plain == "connection");
+    return plain == "content-length" || plain == "transfer-encoding" || plain == "host" ||
+           plain == "connection";
 }
 
 /// Splits one line off; nullopt when it is not ended by CRLF.

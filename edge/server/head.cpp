@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <boost/beast/http/empty_body.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/status.hpp>
@@ -53,7 +54,7 @@ std::string_view origin_form(std::string_view target) {
 }
 
 bool is_clean(std::string_view text) {
-    return text.find_first_of(std::string_view("\r\n\0", 3)) == std::string_view::npos;
+    return std::ranges::none_of(text, [](char c) { return c == '\r' || c == '\n' || c == '\0'; });
 }
 
 }  // namespace
@@ -71,6 +72,7 @@ void append_head(std::string& out, const Response& response, const AnswerFraming
         check(is_token(name) && is_clean(value), "a response header holds no line break");
         out.append(name).append(": ").append(value).append("\r\n");
     }
+    out += response.fixed_headers;
     if (!framing.keep_alive) out += "Connection: close\r\n";
     if (framing.keep_alive && framing.http_1_0) out += "Connection: keep-alive\r\n";
     out += "\r\n";

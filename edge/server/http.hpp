@@ -87,7 +87,8 @@ class EventFeed {
 struct Response {
     int status = 200;
     std::vector<std::pair<std::string, std::string>>
-        headers;  ///< without Content-Length, Date, Connection: the server's
+        headers;                     ///< without Content-Length, Date, Connection: the server's
+    std::string_view fixed_headers;  ///< more of them as complete lines, in static storage
     std::string content_type = "application/json";
     std::string body;
     std::unique_ptr<EventFeed>

@@ -1,6 +1,7 @@
 #include "edge/server/router.hpp"
 
 #include <algorithm>
+#include <ranges>
 
 #include "shared/base/utf8.hpp"
 
@@ -14,15 +15,11 @@ struct Router::Node {
 
 namespace {
 
-std::vector<std::string_view> segments(std::string_view path) {
-    std::vector<std::string_view> out;
+/// What stands between the slashes, empty ones included; none of the root.
+auto segments(std::string_view path) {
     path.remove_prefix(std::min<std::size_t>(1, path.size()));
-    while (true) {
-        const auto slash = path.find('/');
-        out.push_back(path.substr(0, slash));
-        if (slash == std::string_view::npos) return out;
-        path.remove_prefix(slash + 1);
-    }
+    return path | std::views::split('/') |
+           std::views::transform([](auto part) { return std::string_view(part); });
 }
 
 std::string allow_of(const std::array<std::optional<std::size_t>, 7>& rows) {

@@ -27,26 +27,7 @@ CREATE TABLE replay_results (
     PRIMARY KEY (run, job_id)
 );
 
--- Who did what. Rows are only ever added: "begun" before a command acts, "done" or "failed" after it, under one trace id.
-CREATE TABLE audit_logs (
-    id        uuid        PRIMARY KEY,
-    at        timestamptz NOT NULL DEFAULT now(),
-    actor     text        NOT NULL,
-    command   text        NOT NULL,
-    arguments jsonb       NOT NULL,
-    outcome   text        NOT NULL CHECK (outcome IN ('begun', 'done', 'failed')),
-    counts    jsonb       NOT NULL,
-    trace_id  text        NOT NULL
-);
-CREATE INDEX audit_logs_at ON audit_logs (at);
-CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    RAISE EXCEPTION '% is append-only', TG_TABLE_NAME USING ERRCODE = 'insufficient_privilege';
-END
-$$;
-CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_logs FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
-
-GRANT SELECT, INSERT ON replay_jobs, audit_logs TO millrace_pipeline;
+GRANT SELECT, INSERT ON replay_jobs TO millrace_pipeline;
 GRANT SELECT ON replay_results TO millrace_pipeline;
 GRANT INSERT ON replay_results TO millrace_app;
 ALTER TABLE replay_results ENABLE ROW LEVEL SECURITY;

@@ -1,12 +1,16 @@
 #pragma once
-// Randomness, digests and encodings, over libsodium. Every process calls crypto_init() once, first.
+// Randomness, digests and encodings, over libsodium and OpenSSL. Every process calls crypto_init()
+// once, first.
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+
+struct evp_md_ctx_st;  // OpenSSL's EVP_MD_CTX
 
 namespace millrace::base {
 
@@ -28,6 +32,7 @@ void random_fill(std::uint8_t* out, std::size_t size);
 [[nodiscard]] bool equal_constant_time(std::string_view a, std::string_view b) noexcept;
 
 [[nodiscard]] std::string hex(std::string_view bytes);
+void append_hex(std::string& out, std::string_view bytes);
 [[nodiscard]] std::string hex(const Digest& digest);
 /// RFC 4648 §5 without padding, as JWT uses it; decoding refuses any other spelling of the same
 /// bytes.
@@ -57,7 +62,10 @@ class Sha256 {
     [[nodiscard]] Digest finish();
 
  private:
-    alignas(16) std::array<unsigned char, 128> state_{};
+    struct Free {
+        void operator()(evp_md_ctx_st* state) const;
+    };
+    std::unique_ptr<evp_md_ctx_st, Free> state_;
 };
 
 }  // namespace millrace::base

@@ -40,9 +40,12 @@ std::string rfc3339(WallTime when) {
 }
 
 std::string rfc3339_millis(WallTime when) {
-    auto out = rfc3339(when);
-    out.pop_back();
-    return fmt::format("{}.{:03}Z", out, civil(when).time.subseconds().count());
+    const auto c = civil(when);
+    return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
+                       static_cast<int>(c.date.year()), static_cast<unsigned>(c.date.month()),
+                       static_cast<unsigned>(c.date.day()), c.time.hours().count(),
+                       c.time.minutes().count(), c.time.seconds().count(),
+                       c.time.subseconds().count());
 }
 
 std::optional<WallTime> parse_rfc3339(std::string_view text) {

@@ -10,11 +10,8 @@ namespace {
 
 template <std::integral Int>
 void append_int(std::string& out, Int value) {
-    using Unsigned = std::make_unsigned_t<Int>;
-    const auto bits = static_cast<Unsigned>(value);
-    for (int shift = static_cast<int>(sizeof bits) * 8 - 8; shift >= 0; shift -= 8) {
-        out += static_cast<char>(bits >> shift & 0xFF);
-    }
+    if constexpr (std::endian::native == std::endian::little) value = std::byteswap(value);
+    out.append(reinterpret_cast<const char*>(&value), sizeof value);
 }
 
 std::string_view text_of(const base::Uuid& id) {

@@ -81,6 +81,7 @@ Pending& pending() {
 }
 
 constexpr std::size_t k_waiting_bytes_max = 32 * 1024;
+constexpr std::size_t k_line_bytes = 320;  // of nearly every line
 
 /// One call for whole lines: lines of several threads never mix. A full disk must not stop the
 /// work.
@@ -123,9 +124,11 @@ void flush() {
 }
 
 std::string format(Level level, std::string_view message, Fields fields) {
-    std::string out = fmt::format(R"({{"time":"{}","level":"{}","process":)",
-                                  base::rfc3339_millis(std::chrono::system_clock::now()),
-                                  k_levels[static_cast<std::size_t>(level)]);
+    std::string out;
+    out.reserve(k_line_bytes);
+    out.append(R"({"time":")").append(base::rfc3339_millis(std::chrono::system_clock::now()));
+    out.append(R"(","level":")").append(k_levels[static_cast<std::size_t>(level)]);
+    out += R"(","process":)";
     json::append_quoted(out, settings().process);
     out += R"(,"message":)";
     json::append_quoted(out, message);

@@ -12,8 +12,8 @@ namespace {
 constexpr std::size_t k_traceparent_size = 55;
 
 template <std::size_t N>
-std::string hex_of(const std::array<std::uint8_t, N>& bytes) {
-    return base::hex({reinterpret_cast<const char*>(bytes.data()), N});
+std::string_view view(const std::array<std::uint8_t, N>& bytes) {
+    return {reinterpret_cast<const char*>(bytes.data()), N};
 }
 
 /// Lower-case hex only, as the specification demands.
@@ -63,7 +63,7 @@ json::Object otlp_span(const SpanData& span) {
         {"attributes", std::move(attributes)},
         {"status", span.error.empty() ? json::Object{{"code", 1}}
                                       : json::Object{{"code", 2}, {"message", span.error}}}};
-    if (!is_zero(span.parent)) out["parentSpanId"] = hex_of(span.parent);
+    if (!is_zero(span.parent)) out["parentSpanId"] = base::hex(view(span.parent));
     return out;
 }
 
@@ -108,7 +108,14 @@ TraceContext TraceContext::child() const {
 }
 
 std::string TraceContext::traceparent() const {
-    return "00-" + hex_of(trace_id) + "-" + hex_of(span_id) + (sampled ? "-01" : "-00");
+    std::string out;
+    out.reserve(k_traceparent_size);
+    out += "00-";
+    base::append_hex(out, view(trace_id));
+    out += '-';
+    base::append_hex(out, view(span_id));
+    out += sampled ? "-01" : "-00";
+    return out;
 }
 
 std::string TraceContext::bytes() const {
@@ -118,10 +125,10 @@ std::string TraceContext::bytes() const {
 }
 
 std::string TraceContext::trace_id_hex() const {
-    return hex_of(trace_id);
+    return base::hex(view(trace_id));
 }
 std::string TraceContext::span_id_hex() const {
-    return hex_of(span_id);
+    return base::hex(view(span_id));
 }
 
 Span::Span(Tracer* tracer, std::string name, TraceContext context,

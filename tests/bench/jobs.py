@@ -81,6 +81,32 @@ def libpq_floor(made, batch, seconds):
     return done["jobs"] / done["seconds"], cpu / done["jobs"]
 
 
+# The arrows of the design's section 1: whose CPU and whose WAL each is. The worker's loop serves 5 to 7 in turn.
+ARROWS = {
+    "1, 2 accept and its commit": (("postgres: edge-1 accept",), "accept"),
+    "3 request and answer": (("edge",), None),
+    "4 publish, outbox delete": (("edge: librdkafka", "postgres: edge-1 background"), "outbox delete"),
+    "4, 5 broker": (("kafka", "kafka: compiler"), None),
+    "5 fetch and claim": (("worker-probe: librdkafka", "postgres: probe-1 claims"), "claim"),
+    "5 to 7 worker": (("worker-probe",), None),
+    "6 live": (("redis",), None),
+    "7 completion": (("postgres: probe-1 durable",), "completion"),
+}
+
+
+def arrows(report, run, jobs):
+    """CPU and WAL of each arrow per job; what belongs to none is the rest."""
+    cpu, wal = dict(run.cpu), run.journal.wal_by_transaction()
+    split = {}
+    for name, (processes, transaction) in ARROWS.items():
+        split[name] = sum(cpu.pop(process, 0) for process in processes) / jobs
+        if transaction:
+            split[name + ": bytes of WAL"] = wal.pop(transaction, 0) / jobs
+    split["the rest"] = sum(cpu.values()) / jobs
+    split["the rest: bytes of WAL"] = sum(wal.values()) / jobs
+    report.split("CPU (us/job) and WAL by arrow of the design", split)
+
+
 def cycle(options):
     report = Report("cycle")
     with setting.stack() as made:
@@ -103,6 +129,7 @@ def cycle(options):
         run.describe(report, jobs, answer, 120)
         report.add("batch size of the accept", jobs / max(pipeline.batches() - batches, 1), "jobs")
         report.add("HOT share of updates of jobs", run.journal.hot_share(), "")
+        arrows(report, run, jobs)
     return report
 
 

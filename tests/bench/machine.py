@@ -39,14 +39,17 @@ def cpu_us(pid):
     return max(threads / 1000, ticks * 1e6 / TICKS_PER_SECOND)
 
 
-def compiler_us(pid):
-    """What a Java process spends on compiling its own code: falls towards nothing as it warms up."""
+def threads_us(pid, mark):
+    """CPU time of those threads of a process whose name holds `mark`."""
     total = 0
     with contextlib.suppress(OSError):
         for task in os.listdir(f"/proc/{pid}/task"):
-            if "CompilerThre" in read(f"/proc/{pid}/task/{task}/comm"):
+            if mark in read(f"/proc/{pid}/task/{task}/comm"):
                 total += int((read(f"/proc/{pid}/task/{task}/schedstat").split() or ["0"])[0])
     return total / 1000
+
+
+APART = {"compiler": "CompilerThre", "librdkafka": "rdk:"}  # what a process's threads are counted apart as, and their names
 
 
 class Machine:
@@ -74,9 +77,10 @@ class Machine:
         usage = {}
         for name, pid in self.roots().items():
             usage[name] = cpu_us(pid)
-            if name == "kafka":
-                usage["kafka: compiler"] = compiler_us(pid)
-                usage[name] -= usage["kafka: compiler"]
+            for part, mark in APART.items():
+                if apart := threads_us(pid, mark):
+                    usage[f"{name}: {part}"] = apart
+                    usage[name] -= apart
             if name == "postgres":
                 for child in children(pid):
                     label = "postgres: " + backends.get(child, "other")

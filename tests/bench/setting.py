@@ -97,6 +97,23 @@ class Pipeline:
         return int(self.stack.sql("SELECT count(*) FROM jobs WHERE status <> 'succeeded'"))
 
 
+# What a transaction is for is told by what it writes; xid 0 is upkeep (pruning, checkpoints).
+WAL_BY_TRANSACTION = """
+WITH records AS (
+    SELECT xid::text AS xid, record_length, relname, resource_manager = 'Heap' AND record_type LIKE 'INSERT%' AS inserts
+      FROM pg_get_wal_records_info('0/0'::pg_lsn + {since}, pg_current_wal_flush_lsn())
+      LEFT JOIN pg_class ON relfilenode = ((regexp_match(block_ref, 'rel \\d+/\\d+/(\\d+)'))[1])::oid
+), transactions AS (
+    SELECT sum(record_length) AS size,
+           CASE WHEN xid = '0' THEN 'upkeep'
+                WHEN bool_or(relname LIKE 'jobs\\_2%' AND inserts) THEN 'accept'
+                WHEN bool_or(relname = 'outbox') THEN 'outbox delete'
+                WHEN bool_or(relname = 'workers') THEN 'claim'
+                WHEN bool_or(relname LIKE 'jobs\\_2%') THEN 'completion' ELSE 'other' END AS name
+      FROM records GROUP BY xid
+) SELECT name, sum(size) FROM transactions GROUP BY name"""
+
+
 class Journal:
     """What PostgreSQL wrote: WAL bytes, and how many updates of jobs stayed on their page."""
 
@@ -111,6 +128,12 @@ class Journal:
 
     def wal_bytes(self):
         return self.read()[0] - self.before[0]
+
+    def wal_by_transaction(self):
+        """WAL bytes by what their transaction did, from the log itself."""
+        self.stack.sql("CREATE EXTENSION IF NOT EXISTS pg_walinspect")
+        rows = self.stack.sql(WAL_BY_TRANSACTION.format(since=int(self.before[0])))
+        return {name: float(size) for name, _, size in (row.partition("|") for row in rows.splitlines())}
 
     def hot_share(self):
         _, updates, hot = (new - old for new, old in zip(self.read(), self.before))

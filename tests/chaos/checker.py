@@ -2,7 +2,7 @@
 
 I1 what was accepted ended exactly once, and well   I2 nothing ran that nobody sent; one job per key
 I3 per order key the accept order                   I4 every outbox row is gone, every job has its record
-I10 nothing is left over after the drain."""
+I10 nothing is left over after the drain            verify: what operators are told by `millrace-ops verify jobs`"""
 import collections
 import json
 
@@ -82,6 +82,8 @@ def check(stack, history, log, allowed_ends=None):
         seen = log.read()
         bad += [f"I4: job {job['id']} has no record" for job in jobs if job["id"] not in seen]
     bad += check_leftovers(stack, history)
+    bad += [f"verify: {found['violations']} {found['name']} ({found['what']}): {found['first']}"
+            for found in stack.verify()["checks"] if found["violations"]]
     return bad
 
 

@@ -2,16 +2,18 @@
 import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
 import urllib.request
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "e2e"))
-from support import Stack, eventually, register  # noqa: E402  pylint: disable=unused-import
+from support import ROOT, Stack, eventually, register  # noqa: E402  pylint: disable=unused-import
 
 SERVICES = ("edge", "edge-2", "worker-probe", "worker-probe-2", "scheduler")
 SERVERS = ("postgres", "redis", "kafka")
+OPS = os.path.join(os.environ.get("MILLRACE_BIN_DIR", os.path.join(ROOT, "build/release/bin")), "millrace-ops")
 
 
 class ChaosStack(Stack):
@@ -71,6 +73,13 @@ class ChaosStack(Stack):
         running = sorted(name.removeprefix("worker-") if name.count("-") > 1 else name.removeprefix("worker-") + "-1"
                          for name in self.names if name.startswith("worker-"))
         return listed == running
+
+    def verify(self):
+        """What `millrace-ops verify jobs` says of the live system."""
+        done = subprocess.run([OPS, "verify", "jobs", "--json"], env={**os.environ, **self.env}, text=True, capture_output=True, timeout=120)
+        if not done.stdout:
+            raise AssertionError(f"millrace-ops verify jobs ended with {done.returncode}: {done.stderr}")
+        return json.loads(done.stdout)
 
     def recovered(self, seconds=60):
         for process in self.names:

@@ -73,6 +73,10 @@ class Poster:
             self.connections[address] = http.client.HTTPConnection(address, timeout=ANSWER_SECONDS)
         return self.connections[address]
 
+    def close(self):
+        for connection in self.connections.values():
+            connection.close()
+
     def once(self, op):
         """(status, parsed body), or None when there was no answer."""
         address = self.addresses[self.turn]
@@ -147,6 +151,7 @@ class Workload:
             poster.post(self.make(poster.rng))
             due = max(due + self.pause, time.monotonic() - 1)
             self.stopping.wait(max(0, due - time.monotonic()))
+        poster.close()
 
     def stop(self):
         self.stopping.set()

@@ -33,8 +33,10 @@ class Chaos(unittest.TestCase):
     def tearDownClass(cls):
         cls.history.close()
         duplicates = sum(cls.log.seen.values()) - len(cls.log.seen)
+        verified = cls.stack.verify()
         print(f"seed {cls.seed}: {cls.round} rounds, {len(cls.history.ops)} jobs, {cls.injected} faults, {cls.history.counts}, "
-              f"slowest request {cls.history.slowest:.1f} s, {duplicates} records twice in the log", flush=True)
+              f"slowest request {cls.history.slowest:.1f} s, {duplicates} records twice in the log; verify jobs: {verified['jobs']}, "
+              f"{sum(found['violations'] for found in verified['checks'])} violations in {len(verified['checks'])} checks", flush=True)
         if OPTIONS.keep:
             print(f"the stack is left running in {cls.stack.home}")
             os._exit(0)

@@ -3,6 +3,7 @@ a topic that grows and one that is made anew."""
 import os
 import random
 import signal
+import subprocess
 import threading
 import time
 import unittest
@@ -80,6 +81,45 @@ class Faults(Scenario):
     def test_worker_frozen_with_ordered_jobs(self):
         ops = [self.post("probe.effect_ordered", order_key="frozen", ms=700 if n == 0 else 20) for n in range(20)]
         self.frozen(ops, ops[-1])
+
+    def test_accept_that_commits_late(self):
+        """Of two jobs of one key that are accepted at once, the later seq may be seen first: it runs first, and alone."""
+        accept = subprocess.Popen(["psql", self.stack.env["MILLRACE_PG_ADMIN_DSN"], "-XAtq"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        late = Op(str(uuid.uuid4()), "probe.effect_ordered", "late", {})
+        quick = Op(str(uuid.uuid4()), "probe.effect_ordered", "late", {"ms": 8000})
+        template = self.post("probe.ok")
+        job = str(uuid.UUID(int=int(time.time() * 1000) << 80 | 7 << 76 | 2 << 62 | random.getrandbits(62)))
+        accept.stdin.write(f"""
+            BEGIN;
+            INSERT INTO jobs (id, tenant_id, owner_id, kind, lane, order_key, input)
+                SELECT '{job}', tenant_id, owner_id, '{late.kind}', lane, tenant_id || ':late', convert_to('{{"op": "{late.op}", "echo": "{late.op}"}}', 'UTF8')
+                  FROM jobs WHERE id = '{next(iter(template.jobs))}';
+            INSERT INTO outbox (id, created_at, jobs) VALUES (gen_random_uuid(), now() - interval '10 seconds', ARRAY['{job}'::uuid]);
+            INSERT INTO idempotency (scope_hash, body_hash, job_id) VALUES ('late', '', '{job}');
+            SELECT 'accepted';\n""")
+        accept.stdin.flush()
+        self.assertEqual(accept.stdout.readline(), "accepted\n")
+        late.invoked = time.monotonic()
+        self.history.add(late)
+        self.assertTrue(self.poster().post(quick), quick.failed)
+        self.holder(quick)
+        accept.communicate("COMMIT;\n", timeout=30)
+        late.jobs.add(job)
+        eventually(lambda: self.job(late)["status"] == "parked", 8, "the late one to be parked")
+        self.assertEqual(self.job(quick)["status"], "running")
+        self.settle()
+
+    def test_claim_that_a_crash_of_the_database_took_back(self):
+        """Claims commit asynchronously: the row may say again that nobody runs the job. Its attempt ends before another has its number."""
+        op = self.post("probe.effect", ms=9000)
+        process = self.holder(op)
+        ended = self.stack.metric(process, "millrace_attempts_total")
+        self.stack.sql(f"UPDATE jobs SET status = 'queued', attempt = 0, worker = NULL WHERE id = '{next(iter(op.jobs))}'")
+        self.stack.sql(f"INSERT INTO outbox (id, jobs) VALUES (gen_random_uuid(), ARRAY['{next(iter(op.jobs))}'::uuid])")
+        eventually(lambda: self.stack.metric(process, "millrace_attempts_total") > ended, 6, "the end of the attempt that nobody knows of")
+        self.assertEqual(self.job(op, "status")["status"], "queued")
+        self.settle()
+        self.assertEqual(self.job(op, "attempt")["attempt"], 1)
 
     def test_postgres_restarted_in_the_middle_of_commits(self):
         workload = Workload(self.history, self.stack.edges(), self.me.token, "commits", clients=64, rate=600)

@@ -43,6 +43,7 @@ class Stack:
         for name in [n for n in self.environment if n.startswith("MILLRACE_") and n not in (
                 "MILLRACE_HOME", "MILLRACE_PROBE", "MILLRACE_BIN_DIR") and n not in (env or {})]:
             del self.environment[name]
+        self.environment.setdefault("MILLRACE_EDGE_PORT", "0")  # another system may take 8080 while this one's edge is down
         self.arguments = ["--no-demo", "--no-build", "--edges", str(edges)]
         for name, number in (workers or {}).items():
             self.arguments += ["--workers", f"{name}={number}"]

@@ -149,7 +149,8 @@ class Verify(Operators):
                     self.sql(f"INSERT INTO due VALUES ('{job}', now() + interval '1 day', 'planted')")
                     self.check_planted(name, job, [f"DELETE FROM jobs WHERE id = '{job}'", f"DELETE FROM due WHERE job_id = '{job}'"])
             with self.subTest("order_broken"):
-                first = self.insert_job(kind="probe.ordered", order_key="k", status="succeeded", result="{}", finished_at="2025-01-01T00:00:02Z")
+                first = self.insert_job(kind="probe.ordered", order_key="k", status="succeeded", result="{}", finished_at="2025-01-01T00:00:02Z",
+                                        created_at="2025-01-01T00:00:00Z")
                 second = self.insert_job(kind="probe.ordered", order_key="k", status="succeeded", result="{}", finished_at="2025-01-01T00:00:01Z")
                 self.check_planted("order_broken", second, [f"DELETE FROM jobs WHERE id IN ('{first}', '{second}')"])
             self.plant_in_other_tables(good)

@@ -6,11 +6,14 @@
 #include <functional>
 #include <string>
 
+#include "shared/async/offload.hpp"
 #include "shared/async/task_group.hpp"
 #include "shared/config/groups.hpp"
 #include "shared/events/catalog.hpp"
 #include "shared/kafka/reader.hpp"
+#include "shared/object_store/object_store.hpp"
 #include "shared/postgres/postgres.hpp"
+#include "shared/redis/redis.hpp"
 
 namespace millrace::workers::ops {
 
@@ -42,8 +45,8 @@ class Context {
     const events::Catalog& catalog();
     /// Base URL of the public API.
     [[nodiscard]] std::string edge_url() const;
-    /// The key that signs tokens.
-    [[nodiscard]] std::string secret_key() const;
+    redis::Client& redis();
+    object_store::Store& objects();
     [[nodiscard]] config::Embeddings embeddings() const;
     Task<void> close();
 
@@ -58,6 +61,9 @@ class Context {
     std::unique_ptr<kafka::Reader> reader_;
     std::unique_ptr<kafka::Producer> producer_;
     std::optional<events::Catalog> catalog_;
+    std::unique_ptr<redis::Client> redis_;
+    async::Pool files_pool_{1};
+    std::unique_ptr<object_store::Store> objects_;
 };
 
 /// A chosen command, ready to run; the Result's error is printed and decides the exit code.
@@ -71,10 +77,12 @@ void add_import(CLI::App& app, Context& context, Run& run);
 void add_search(CLI::App& app, Context& context, Run& run);
 void add_eval(CLI::App& app, Context& context, Run& run);
 void add_verify(CLI::App& app, Context& context, Run& run);
+void add_verify_audit(CLI::App& verifying, Context& context, Run& run);
 void add_redrive(CLI::App& app, Context& context, Run& run);
 void add_lag(CLI::App& app, Context& context, Run& run);
 void add_tail(CLI::App& app, Context& context, Run& run);
 void add_replay(CLI::App& app, Context& context, Run& run);
 void add_audit(CLI::App& app, Context& context, Run& run);
+void add_users(CLI::App& app, Context& context, Run& run);
 
 }  // namespace millrace::workers::ops

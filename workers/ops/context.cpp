@@ -4,6 +4,7 @@
 
 #include <array>
 
+#include "shared/object_store/local_store.hpp"
 #include "workers/ops/command.hpp"
 
 namespace millrace::workers::ops {
@@ -122,12 +123,20 @@ std::string Context::edge_url() const {
     return need("MILLRACE_EDGE_URL", "the base URL of an edge");
 }
 
-std::string Context::secret_key() const {
-    config::Loader loader;
-    auto secrets = config::Secrets::read(loader);
-    if (!loader.problems().empty())
-        throw std::runtime_error(loader.problems().front() + " ('. .millrace/env' sets it)");
-    return secrets.key;
+redis::Client& Context::redis() {
+    if (!redis_)
+        redis_ = redis::make_client(
+            executor_,
+            {.url = need("MILLRACE_REDIS_URL", "the URL of Redis"), .client_name = "millrace-ops"});
+    return *redis_;
+}
+
+object_store::Store& Context::objects() {
+    if (!objects_)
+        objects_ = object_store::make_local_store(
+            executor_, files_pool_,
+            need("MILLRACE_OBJECT_DIR", "the folder of the local object store"));
+    return *objects_;
 }
 
 config::Embeddings Context::embeddings() const {
@@ -136,6 +145,7 @@ config::Embeddings Context::embeddings() const {
 }
 
 Task<void> Context::close() {
+    redis_.reset();
     producer_.reset();  // whoever published has waited for the reports
     for (auto* db : {owner_.get(), pipeline_.get(), app_.get(), survey_.get()}) {
         if (db) co_await db->close();

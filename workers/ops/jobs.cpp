@@ -148,7 +148,9 @@ Task<Result<void>> retry(Context& context, std::string text) {
 
 Task<Result<void>> cancel_one(Context& context, base::JobId id, Acting& acting) {
     domain::jobs::Reader reader(context.pipeline());
-    CO_TRY(const auto before, co_await reader.cancel(id, Deadline::in(k_timeout)));
+    // The next job of its key is left to the relay.
+    CO_TRY(const auto cancelled, co_await reader.cancel(id, Deadline::in(k_timeout)));
+    const auto before = cancelled.before;
     if (!before) co_return fail(ErrorCode::not_found, "there is no such job");
     if (domain::jobs::is_final(*before)) {
         co_return fail(ErrorCode::conflict, fmt::format("the job has already ended: {}",

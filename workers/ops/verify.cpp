@@ -244,8 +244,9 @@ Task<Result<void>> verify(Context& context, Options options) {
 }  // namespace
 
 void add_verify(CLI::App& app, Context& context, Run& run) {
-    auto* verifying =
-        app.add_subcommand("verify", "Prove that nothing is lost")->require_subcommand(1);
+    auto* verifying = app.add_subcommand("verify", "Prove that nothing is lost or was changed")
+                          ->require_subcommand(1);
+    add_verify_audit(*verifying, context, run);
     auto options = std::make_shared<Options>();
     auto* command = verifying->add_subcommand(
         "jobs", "Every job is accounted for: exit 0 when it is, 1 with the violations otherwise");

@@ -7,12 +7,13 @@ const postgres::Statement k_verify_counts{
 
 // One pass over jobs keeps what is unfinished, dead, ordered or wrong in itself; everything else is
 // joins of that. Only the lowest parked job of a key can be parked for nothing. A job that an
-// operator sent round again ends later than its successors by right.
+// operator sent round again ends later than its successors by right; so may one whose accept
+// committed after theirs, and of jobs accepted within a few seconds the rows cannot tell.
 const postgres::Statement k_verify_rows{"verify_rows", R"sql(
 WITH kinds AS (
     SELECT * FROM unnest($2::text[], $3::boolean[], $4::boolean[]) AS k (kind, ordered, dead_blocks)
 ), looked AS MATERIALIZED (
-    SELECT id, seq, kind, status, worker, order_key, finished_at, result IS NULL AS resultless, status >= 'succeeded' AS ended FROM jobs
+    SELECT id, seq, kind, status, worker, order_key, created_at, finished_at, result IS NULL AS resultless, status >= 'succeeded' AS ended FROM jobs
      WHERE id >= $1 AND (status NOT IN ('succeeded', 'failed', 'cancelled') OR finished_at IS NULL
                          OR (status = 'succeeded' AND result IS NULL) OR order_key IS NOT NULL)
 ), announced AS (
@@ -22,7 +23,8 @@ WITH kinds AS (
 ), lowest_parked AS (
     SELECT DISTINCT ON (order_key) id, seq, kind, order_key FROM looked WHERE status = 'parked' ORDER BY order_key, seq
 ), in_order AS (
-    SELECT id, finished_at, max(finished_at) OVER (PARTITION BY order_key ORDER BY seq ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
+    SELECT id, finished_at, max(finished_at) OVER (PARTITION BY order_key ORDER BY created_at
+                                                     RANGE BETWEEN UNBOUNDED PRECEDING AND interval '10 seconds' PRECEDING) AS before
       FROM looked JOIN kinds USING (kind)
      WHERE kinds.ordered AND order_key IS NOT NULL AND status IN ('succeeded', 'failed')
        AND NOT EXISTS (SELECT FROM job_attempts a WHERE a.job_id = looked.id AND a.outcome = 'redriven')
@@ -42,6 +44,7 @@ WITH kinds AS (
     SELECT 'parked_unblocked', p.id FROM lowest_parked p LEFT JOIN kinds k ON k.kind = p.kind
      WHERE NOT EXISTS (SELECT FROM jobs b WHERE b.order_key = p.order_key AND b.seq < p.seq
                           AND (b.status IN ('queued', 'waiting', 'parked', 'running') OR (k.dead_blocks AND b.status = 'dead')))
+       AND NOT EXISTS (SELECT FROM jobs b WHERE b.order_key = p.order_key AND b.seq > p.seq AND b.status = 'running')
     UNION ALL
     SELECT 'kind_unknown', s.id FROM looked s WHERE NOT s.ended AND NOT EXISTS (SELECT FROM kinds k WHERE k.kind = s.kind)
     UNION ALL

@@ -25,8 +25,7 @@ Worker::Running::Running(Worker& worker, Job j, bool is_alone)
     : job(std::move(j)),
       alone(is_alone),
       worker_(worker),
-      deadline_(Deadline::in(job.kind->timeout)),
-      live_(worker.ports_.settle.redis, job.id, job.attempt) {}
+      deadline_(Deadline::in(job.kind->timeout)) {}
 
 Task<Result<void>> Worker::Running::spend(Spend spend) {
     std::vector<postgres::Call> calls;
@@ -88,7 +87,9 @@ Task<void> Worker::run_attempt(std::shared_ptr<Running> running) {
     }
     if (!outcome)
         span.fail(outcome.error().log.empty() ? outcome.error().detail : outcome.error().log);
-    const auto settled = co_await settler_.settle(running->job, std::move(outcome));
+    auto settled = Settled::fenced;
+    if (running->stop != Stop::lost)
+        settled = co_await settler_.settle(running->job, std::move(outcome));
     if (running->alone) {
         (void)co_await lifecycle_.run_alone(membership_.epoch(), std::nullopt,
                                             Deadline::in(k_alone_timeout));
@@ -110,8 +111,7 @@ Task<bool> Worker::mark_alone(base::JobId id) {
 Task<Result<Outcome>> Worker::call_handler(std::shared_ptr<Running> running) {
     std::string died;
     try {
-        auto input = running->job.input;
-        if (input.empty()) {  // it was too large for the record
+        if (running->job.input.empty()) {  // it was too large for the record
             CO_TRY(running->job.input,
                    co_await lifecycle_.input(running->job.id.uuid, running->deadline()));
         }
@@ -133,6 +133,8 @@ Task<Result<Outcome>> Worker::call_handler(std::shared_ptr<Running> running) {
                                                running->job.kind->timeout.count())});
         case Stop::shutdown:
             co_return fail(ErrorCode::unavailable, "the worker was asked to stop");
+        case Stop::lost:
+            co_return fail(ErrorCode::unavailable, "the claim was lost");
         case Stop::none:
             break;
     }
@@ -203,26 +205,36 @@ Task<void> Worker::watch() {
                       running->deadline().when() + options_.cancel_grace;
         }
         for (const auto task : late) attempts_.cancel(task);
-        if (tick % k_ticks_per_cancel_check == 0 && !running_.empty()) co_await find_cancelled();
+        if (tick % k_ticks_per_cancel_check == 0 && !running_.empty()) co_await stop_attempts();
     }
 }
 
-void Worker::cancel_job(const base::Uuid& id) {
+void Worker::stop(const base::Uuid& id, Stop why) {
     const auto found = running_.find(id);
     if (found == running_.end() || !found->second->handling || found->second->stop != Stop::none)
         return;
-    found->second->stop = Stop::client;
+    found->second->stop = why;
     attempts_.cancel(found->second->task);
 }
 
-/// The nudge through Redis may be lost; this is what the row says.
-Task<void> Worker::find_cancelled() {
+/// The nudge through Redis may be lost; this is what the rows say. An attempt whose claim was lost
+/// ends here, before somebody else claims its job under the same number.
+Task<void> Worker::stop_attempts() {
     std::vector<base::Uuid> ids;
-    for (const auto& [id, running] : running_) ids.push_back(id);
-    const auto wanted =
-        co_await lifecycle_.cancelled(std::move(ids), Deadline::in(std::chrono::seconds(2)));
-    if (!wanted) co_return;
-    for (const auto& id : *wanted) cancel_job(id);
+    std::vector<std::int32_t> attempts;
+    for (const auto& [id, running] : running_) {
+        ids.push_back(id);
+        attempts.push_back(running->job.attempt);
+    }
+    const auto found =
+        co_await lifecycle_.to_stop(membership_.epoch(), std::move(ids), std::move(attempts),
+                                    Deadline::in(std::chrono::seconds(2)));
+    if (!found) co_return;
+    for (const auto& one : *found) {
+        const auto held = running_.find(one.id);
+        if (held == running_.end() || held->second->job.attempt != one.attempt) continue;
+        stop(one.id, one.owned ? Stop::client : Stop::lost);
+    }
 }
 
 }  // namespace millrace::workers::runtime

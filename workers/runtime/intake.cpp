@@ -111,7 +111,7 @@ Task<bool> Worker::claim(Fetched& fetched) {
         const auto claimed = co_await lifecycle_.claim(membership_.epoch(), ids, held(),
                                                        Deadline::in(k_claim_timeout));
         if (claimed) {
-            for (const auto& job : *claimed) enqueue(fetched.plain.at(job.id.uuid), job);
+            for (const auto& job : *claimed) enqueue(std::move(fetched.plain.at(job.id.uuid)), job);
             claiming_.clear();
             if (claimed->size() < ids.size()) co_await bury_orphans(fetched.plain);
             co_return true;
@@ -124,14 +124,14 @@ Task<bool> Worker::claim(Fetched& fetched) {
 
 Task<bool> Worker::claim_ordered(Fetched& fetched) {
     bool all = true;
-    for (const auto& [id, one] : fetched.ordered) {
+    for (auto& [id, one] : fetched.ordered) {
         for (;;) {
             claiming_.assign(1, id);
             const auto claimed =
                 co_await lifecycle_.claim_ordered(membership_.epoch(), id, one.kind->dead_blocks,
                                                   held(), Deadline::in(k_claim_timeout));
             if (claimed) {
-                if (*claimed) enqueue(one, **claimed);
+                if (*claimed) enqueue(std::move(one), **claimed);
                 all &= claimed->has_value();
                 claiming_.clear();
                 break;
@@ -167,19 +167,19 @@ Task<void> Worker::bury_orphans(const std::map<base::Uuid, FetchedOne>& fetched)
     }
 }
 
-void Worker::enqueue(const FetchedOne& one, const jobs::Claimed& claimed) {
+void Worker::enqueue(FetchedOne one, const jobs::Claimed& claimed) {
     claimed_[claimed.id.uuid] = claimed.attempt;
     Queued queued{.job = {.id = claimed.id,
                           .tenant = one.record.tenant,
                           .owner = one.record.owner,
                           .kind = one.kind,
-                          .lane = one.lane,
-                          .order_key = one.record.order_key,
+                          .lane = std::move(one.lane),
+                          .order_key = std::move(one.record.order_key),
                           .attempt = claimed.attempt,
-                          .input = one.record.input.value_or(""),
+                          .input = std::move(one.record.input).value_or(""),
                           .trace = one.record.trace,
                           .accepted_at = one.record.time,
-                          .origin = one.origin,
+                          .origin = std::move(one.origin),
                           .origin_id = claimed.id},
                   .alone = claimed.suspect};
     if (queued.alone) {

@@ -50,12 +50,13 @@ Task<void> Membership::retake_lock() {
     if (lock) lock_ = std::move(*lock);
 }
 
-Task<void> Membership::leave(Deadline deadline) {
-    const auto left = co_await lifecycle_.leave(epoch_, deadline);
+Task<std::vector<base::Uuid>> Membership::leave(Deadline deadline) {
+    auto left = co_await lifecycle_.leave(epoch_, deadline);
     if (!left)
         telemetry::log::warning("could not sign off: the scheduler will notice",
                                 {{"cause", left.error().log}});
     lock_.reset();
+    co_return left ? std::move(*left) : std::vector<base::Uuid>{};
 }
 
 }  // namespace millrace::workers::runtime

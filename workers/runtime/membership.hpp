@@ -32,7 +32,8 @@ class Membership {
     /// Renews until cancelled. Returns when the scheduler has written this process off: all it
     /// holds belongs to others then.
     Task<void> keep(std::function<Report()> report);
-    Task<void> leave(Deadline deadline);
+    /// The outbox rows of what this process still held.
+    Task<std::vector<base::Uuid>> leave(Deadline deadline);
 
     [[nodiscard]] domain::jobs::Epoch epoch() const noexcept { return epoch_; }
     [[nodiscard]] const std::string& name() const noexcept { return options_.name; }

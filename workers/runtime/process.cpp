@@ -90,7 +90,7 @@ Task<Result<void>> serve(service::Service& service, const Config& config, const 
     jobs::Publisher publisher(tasks, *stores.producer, *stores.claims, catalog);
     const auto lease = std::chrono::duration_cast<std::chrono::seconds>(config.worker.lease);
     Worker worker(service.executor(), tasks,
-                  {.settle = {*stores.app, *stores.claims, lifecycle, publisher, *stores.producer,
+                  {.settle = {*stores.app, lifecycle, publisher, *stores.producer,
                               *stores.redis.client, catalog},
                    .consumer = *stores.consumer,
                    .subscriber = *stores.redis.subscriber,
@@ -116,8 +116,7 @@ Task<Result<void>> serve(service::Service& service, const Config& config, const 
             service.stopping(),
             std::chrono::duration_cast<std::chrono::seconds>(config.process.shutdown_grace));
     }
-    co_await stores.producer->flush(Deadline::in(5s));
-    co_await publisher.drained(Deadline::in(2s));
+    co_await publisher.drain(Deadline::in(7s));
     tasks.cancel();
     co_await tasks.join(Deadline::in(5s));
     co_return ended;

@@ -6,14 +6,17 @@
 
 namespace millrace::workers::runtime {
 
-/// Why an attempt was asked to stop.
-enum class Stop : std::uint8_t { none, client, timeout, shutdown };
+/// Why an attempt was asked to stop; `lost`: its claim does not stand in the database any more.
+enum class Stop : std::uint8_t { none, client, timeout, shutdown, lost };
 
 class Worker::Running final : public Attempt {
  public:
     Running(Worker& worker, Job job, bool alone);
 
-    domain::jobs::LiveWriter& live() override { return live_; }
+    domain::jobs::LiveWriter& live() override {
+        if (!live_) live_.emplace(worker_.ports_.settle.redis, job.id, job.attempt);
+        return *live_;
+    }
     [[nodiscard]] Deadline deadline() const override { return deadline_; }
     Task<Result<void>> spend(Spend spend) override;
     [[nodiscard]] Executor executor() const override { return worker_.executor_; }
@@ -29,7 +32,7 @@ class Worker::Running final : public Attempt {
  private:
     Worker& worker_;
     Deadline deadline_;
-    domain::jobs::LiveWriter live_;
+    std::optional<domain::jobs::LiveWriter> live_;  ///< most attempts say nothing
 };
 
 }  // namespace millrace::workers::runtime

@@ -69,13 +69,10 @@ Settler::Settler(async::TaskGroup& tasks, Ports ports, std::string worker_name)
     : ports_(ports),
       worker_name_(std::move(worker_name)),
       jitter_(base::random_u32()),
-      recovery_(ports_.claims, ports_.catalog),
       completions_(tasks, "completions", {},
-                   [this](std::vector<Item> items) { return flush(std::move(items)); }),
-      woken_(tasks, "woken jobs", {},
-             [this](std::vector<base::Uuid> outbox) { return publish_woken(std::move(outbox)); }) {}
+                   [this](std::vector<Item> items) { return flush(std::move(items)); }) {}
 
-Task<Settled> Settler::settle(Job job, Result<Outcome> outcome) {
+Task<Settled> Settler::settle(const Job& job, Result<Outcome> outcome) {
     const auto executor = co_await asio::this_coro::executor;
     for (auto pause = k_pause_first;; pause = std::min(pause * 2, k_pause_max)) {
         auto settled = co_await once(job, outcome);
@@ -137,10 +134,7 @@ Task<Result<Settled>> Settler::commit(const Job& job, const Outcome& outcome) {
     if (!done) co_return std::unexpected(done.error());
     base::failpoint::at("settle.committed");
     if (!outcome.follow_ups.empty()) ports_.publisher.publish({outbox, outcome.follow_ups});
-    if (const auto next = (*done)[k_fence_at][0].get<std::optional<base::Uuid>>(0))
-        (void)woken_.add(base::Uuid(*next));  // full: the relay does it
-    std::vector<base::Uuid> ended{job.id.uuid};
-    announce_end(ended);
+    announce_end(job.id, (*done)[k_fence_at][0].get<std::optional<base::Uuid>>(0));
     co_return Settled::committed;
 }
 
@@ -160,20 +154,13 @@ Task<void> Settler::flush(std::vector<Item> items) {
     }
     if (owned) {
         base::failpoint::at("settle.committed");
-        announce_end(*owned);
+        announce_ends(*owned);
     }
     for (const auto& item : items) {
         item.done.set(
             owned ? Result<bool>(std::ranges::binary_search(*owned, item.completion.id.uuid))
                   : Result<bool>(std::unexpected(owned.error())));
     }
-}
-
-/// An error leaves them to the relay.
-Task<void> Settler::publish_woken(std::vector<base::Uuid> outbox) {
-    auto found = co_await recovery_.announcements(std::move(outbox), Deadline::in(k_write_timeout));
-    if (!found) co_return;
-    for (auto& announcement : *found) ports_.publisher.publish(std::move(announcement));
 }
 
 Task<Result<Settled>> Settler::give_up_or_wait(const Job& job, const Error& error) {
@@ -186,9 +173,9 @@ Task<Result<Settled>> Settler::give_up_or_wait(const Job& job, const Error& erro
     }
     if (counted >= job.kind->attempts_max()) {
         jobs::DeadLetter letter{job.id, job.attempt, "attempts", cause, job.origin};
-        CO_TRY(const bool owned, co_await ports_.lifecycle.bury(letter, worker_name_,
-                                                                job.kind->dead_blocks, deadline));
-        if (!owned) co_return Settled::fenced;
+        CO_TRY(const auto buried, co_await ports_.lifecycle.bury(letter, worker_name_,
+                                                                 job.kind->dead_blocks, deadline));
+        if (!buried.became) co_return Settled::fenced;
         ports_.publisher.publish_dead_letter(letter, jobs::NewJob{.id = job.id,
                                                                   .tenant = job.tenant,
                                                                   .owner = job.owner,
@@ -197,8 +184,7 @@ Task<Result<Settled>> Settler::give_up_or_wait(const Job& job, const Error& erro
                                                                   .order_key = job.order_key,
                                                                   .trace = job.trace,
                                                                   .input = job.input});
-        std::vector<base::Uuid> ended{job.id.uuid};
-        announce_end(ended);
+        announce_end(job.id, buried.announced);
         co_return Settled::dead;
     }
     const auto ceiling =
@@ -206,9 +192,15 @@ Task<Result<Settled>> Settler::give_up_or_wait(const Job& job, const Error& erro
     std::uniform_int_distribution<std::int64_t> full(0, ceiling);  // full jitter
     auto wait = std::chrono::milliseconds(full(jitter_));
     if (error.retry_after) wait = std::max<std::chrono::milliseconds>(wait, *error.retry_after);
-    CO_TRY(const bool owned, co_await ports_.lifecycle.retry(job.id, job.attempt, wait, cause,
-                                                             worker_name_, deadline));
-    co_return owned ? Settled::retried : Settled::fenced;
+    CO_TRY(const auto left, co_await ports_.lifecycle.retry(job.id, job.attempt, wait, cause,
+                                                            worker_name_, deadline));
+    if (!left.became) co_return Settled::fenced;
+    if (*left.became == jobs::Status::waiting) {
+        if (left.announced) ports_.publisher.announce({&*left.announced, 1});
+        co_return Settled::retried;
+    }
+    announce_end(job.id, left.announced);  // it was cancelled meanwhile
+    co_return Settled::committed;
 }
 
 namespace {
@@ -247,7 +239,12 @@ Task<void> Settler::bury_record(jobs::DeadLetter letter, kafka::OutRecord record
     ports_.publisher.publish_dead_letter(letter, std::move(record));
 }
 
-void Settler::announce_end(const std::vector<base::Uuid>& ids) {
+void Settler::announce_end(base::JobId id, std::optional<base::Uuid> next) {
+    if (next) ports_.publisher.announce({&*next, 1});
+    announce_ends({&id.uuid, 1});
+}
+
+void Settler::announce_ends(std::span<const base::Uuid> ids) {
     if (ids.empty()) return;
     std::string payload;
     payload.reserve(ids.size() * 16);

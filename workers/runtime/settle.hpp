@@ -8,7 +8,6 @@
 #include "shared/async/one_shot.hpp"
 #include "shared/domain/jobs/lifecycle.hpp"
 #include "shared/domain/jobs/publish.hpp"
-#include "shared/domain/jobs/recovery.hpp"
 #include "shared/redis/redis.hpp"
 #include "workers/runtime/handler.hpp"
 
@@ -20,8 +19,7 @@ enum class Settled : std::uint8_t { committed, fenced, retried, dead };
 class Settler {
  public:
     struct Ports {
-        postgres::Database& app;     ///< millrace_app
-        postgres::Database& claims;  ///< millrace_pipeline
+        postgres::Database& app;  ///< millrace_app
         domain::jobs::Lifecycle& lifecycle;
         domain::jobs::Publisher& publisher;
         kafka::Producer& producer;
@@ -32,8 +30,8 @@ class Settler {
     Settler(async::TaskGroup& tasks, Ports ports, std::string worker_name);
 
     /// Returns once it stands in the database; tries until it does, or until the attempt no longer
-    /// owns the job.
-    Task<Settled> settle(Job job, Result<Outcome> outcome);
+    /// owns the job. `job` outlives the call.
+    Task<Settled> settle(const Job& job, Result<Outcome> outcome);
     /// A record that is no runnable job.
     Task<void> bury_record(domain::jobs::DeadLetter letter, kafka::OutRecord record);
 
@@ -44,18 +42,17 @@ class Settler {
     };
 
     Task<void> flush(std::vector<Item> items);
-    Task<void> publish_woken(std::vector<base::Uuid> outbox);
     Task<Result<Settled>> commit(const Job& job, const Outcome& outcome);
     Task<Result<Settled>> give_up_or_wait(const Job& job, const Error& error);
     Task<Result<Settled>> once(const Job& job, const Result<Outcome>& outcome);
-    void announce_end(const std::vector<base::Uuid>& ids);
+    /// Wakes who waits for it, and the next job of its key, by its outbox row.
+    void announce_end(base::JobId id, std::optional<base::Uuid> next);
+    void announce_ends(std::span<const base::Uuid> ids);
 
     Ports ports_;
     std::string worker_name_;
     std::minstd_rand jitter_;
-    domain::jobs::Recovery recovery_;
     async::Batcher<Item> completions_;
-    async::Batcher<base::Uuid> woken_;  ///< announcements of the next jobs of order keys
 };
 
 }  // namespace millrace::workers::runtime

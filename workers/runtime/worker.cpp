@@ -44,7 +44,7 @@ Worker::Worker(Executor executor, async::TaskGroup& tasks, Ports ports,
             base::Uuid id;
             if (payload.size() != id.bytes.size()) return;
             std::memcpy(id.bytes.data(), payload.data(), payload.size());
-            cancel_job(id);
+            stop(id, Stop::client);
         });
 }
 
@@ -71,8 +71,9 @@ Task<Result<void>> Worker::run(async::Event& stopping, std::chrono::seconds grac
     for (auto& queued : suspects_) unstarted.push_back(queued.job.id.uuid);
     suspects_.clear();
     if (!written_off_ && !unstarted.empty()) {
-        (void)co_await lifecycle_.give_back(membership_.epoch(), unstarted,
-                                            Deadline::in(k_close_timeout));  // else leave() does
+        const auto returned = co_await lifecycle_.give_back(membership_.epoch(), unstarted,
+                                                            Deadline::in(k_close_timeout));
+        if (returned) ports_.settle.publisher.announce(*returned);  // else leave() does it
         for (const auto& id : unstarted) claimed_.erase(id);
     }
     if (!written_off_) co_await attempts_.join(Deadline::in(grace));
@@ -87,7 +88,7 @@ Task<Result<void>> Worker::run(async::Event& stopping, std::chrono::seconds grac
         co_return fail(ErrorCode::unavailable, "written off",
                        {.log = "the scheduler gave this process's jobs to others"});
     }
-    co_await membership_.leave(Deadline::in(k_close_timeout));
+    ports_.settle.publisher.announce(co_await membership_.leave(Deadline::in(k_close_timeout)));
     co_return Result<void>{};
 }
 

@@ -23,6 +23,8 @@ struct WorkerOptions {
         5};  ///< after its timeout, before the process counts as stuck
 };
 
+enum class Stop : std::uint8_t;
+
 class Worker {
  public:
     struct Ports {
@@ -56,7 +58,7 @@ class Worker {
     Task<bool> claim(Fetched& fetched);
     Task<bool> claim_ordered(Fetched& fetched);
     Task<void> bury_orphans(const std::map<base::Uuid, FetchedOne>& fetched);
-    void enqueue(const FetchedOne& one, const domain::jobs::Claimed& claimed);
+    void enqueue(FetchedOne one, const domain::jobs::Claimed& claimed);
 
     void start_next();
     Task<void> run_attempt(std::shared_ptr<Running> running);
@@ -65,8 +67,8 @@ class Worker {
     Task<Result<void>> find_repeated(Running& running);
     void finished(const Running& running, Settled settled);
     Task<void> watch();
-    void cancel_job(const base::Uuid& id);
-    Task<void> find_cancelled();
+    void stop(const base::Uuid& id, Stop why);
+    Task<void> stop_attempts();
     Task<void> keep_membership();
 
     Membership::Report report();

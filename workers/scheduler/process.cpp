@@ -28,8 +28,7 @@ Task<Result<void>> run_scheduler(service::Service& service, Config config) {
         tasks.spawn("scheduler", scheduler.run());
         service.ready();
         co_await service.stopping().wait(Deadline::at(base::SteadyTime::max()));
-        co_await producer->flush(Deadline::in(5s));
-        co_await publisher.drained(Deadline::in(2s));
+        co_await publisher.drain(Deadline::in(7s));
         tasks.cancel();
         co_await tasks.join(Deadline::in(10s));
     }

@@ -1,5 +1,6 @@
 #include "workers/scheduler/scheduler.hpp"
 
+#include "shared/domain/audit/audit.hpp"
 #include "shared/telemetry/log.hpp"
 
 namespace millrace::workers::scheduler {
@@ -74,6 +75,7 @@ Task<void> Scheduler::lead(postgres::Lock& lock) {
         {&Scheduler::relay, std::chrono::milliseconds(500)},
         {&Scheduler::sweep, options_.sweep},
         {&Scheduler::find_orphans, options_.orphan_sweep_first},
+        {&Scheduler::seal_audit, options_.audit_seal},
     };
     while (lock.held()) {
         for (auto& round : rounds) {
@@ -135,26 +137,26 @@ Task<void> Scheduler::check_workers() {
             warn("requeue", done.error());
             continue;
         }
-        telemetry::log::warning(
-            "a worker is gone",
-            {{"worker", name},
-             {"why", why},
-             {"requeued", static_cast<std::int64_t>(done->announcement.jobs.size())},
-             {"buried", static_cast<std::int64_t>(done->buried.size())}});
-        requeued_total_.add(done->announcement.jobs.size());
+        telemetry::log::warning("a worker is gone",
+                                {{"worker", name},
+                                 {"why", why},
+                                 {"requeued", static_cast<std::int64_t>(done->jobs)},
+                                 {"buried", static_cast<std::int64_t>(done->buried.size())}});
+        requeued_total_.add(done->jobs);
+        publisher_.announce(done->announced);
         buried_total_.add(done->buried.size());
         for (const auto& job : done->buried) {
             publisher_.publish_dead_letter(
                 {job.id, options_.crashes_max, why, "the worker " + why + " each time", {}}, job);
         }
-        if (!done->announcement.jobs.empty()) publisher_.publish(std::move(done->announcement));
     }
 }
 
 Task<void> Scheduler::sweep() {
     const auto woken = co_await recovery_.wake_parked(Deadline::in(k_timeout));
     if (!woken) co_return warn("parked", woken.error());
-    woken_total_.add(*woken);
+    woken_total_.add(woken->size());
+    publisher_.announce(*woken);
 }
 
 /// A restart of the server loses claims that had not reached its disk, and ends every leadership:
@@ -171,10 +173,22 @@ Task<void> Scheduler::find_orphans() {
     }
     const auto found = co_await recovery_.announce_orphans(search_from_, Deadline::in(k_timeout));
     if (!found) co_return warn("orphans", found.error());
-    if (*found > 0)
+    if (found->jobs > 0)
         telemetry::log::warning("queued jobs that nobody announced",
-                                {{"jobs", static_cast<std::int64_t>(*found)}});
-    orphans_total_.add(*found);
+                                {{"jobs", static_cast<std::int64_t>(found->jobs)}});
+    orphans_total_.add(found->jobs);
+    publisher_.announce(found->announced);
+}
+
+/// The newest seal goes to the log as well: whoever could write the database anew cannot write what
+/// has been shipped.
+Task<void> Scheduler::seal_audit() {
+    const auto seal = co_await domain::audit::seal(db_, Deadline::in(k_timeout));
+    if (!seal) co_return warn("audit", seal.error());
+    if (seal->rows == 0) co_return;
+    telemetry::log::info(
+        "audit rows were sealed",
+        {{"rows", std::int64_t{seal->rows}}, {"seal", seal->number}, {"hash", seal->hash}});
 }
 
 Task<void> Scheduler::keep_house() {

@@ -17,6 +17,7 @@ struct Options {
     std::chrono::seconds sweep{60};  ///< parked keys
     std::chrono::seconds orphan_sweep{60};       ///< jobs that nobody announces
     std::chrono::seconds orphan_sweep_first{5};  ///< the same, in the first minute of a leadership
+    std::chrono::seconds audit_seal{5};          ///< what was recorded is sealed
     std::chrono::seconds housekeeping{3600};
     int batch = 256;
     int crashes_max = 3;
@@ -41,6 +42,7 @@ class Scheduler {
     Task<void> check_workers();
     Task<void> sweep();
     Task<void> find_orphans();
+    Task<void> seal_audit();
     Task<void> keep_house();
 
     async::TaskGroup& tasks_;

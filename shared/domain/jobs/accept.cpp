@@ -1,5 +1,7 @@
 #include "shared/domain/jobs/accept.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <map>
 
@@ -10,8 +12,10 @@ namespace millrace::domain::jobs {
 namespace {
 
 // The key decides first: a job whose key is taken is not inserted. ORDER BY: unsorted ON CONFLICT
-// batches deadlock.
-const postgres::Statement k_accept{"jobs_accept", R"sql(
+// batches deadlock. `if_there` is for a batch that may have committed already: what it costs, a
+// look-up and a log record for each job, is spared where nothing can be there.
+std::string accept_sql(std::string_view if_there) {
+    return fmt::format(R"sql(
 WITH input AS (
     SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::bytea[], $8::bytea[],
                          $9::bytea[], $10::bytea[])
@@ -26,13 +30,19 @@ WITH input AS (
     SELECT id, tenant_id, owner_id, kind, lane, order_key, trace, input FROM input
      WHERE key IS NULL OR id IN (SELECT job_id FROM keys)
      ORDER BY id
-    ON CONFLICT (id) DO NOTHING
+    {0}
     RETURNING id
 ), announced AS (
     INSERT INTO outbox (id, jobs) SELECT $11, array_agg(id) FROM accepted HAVING count(*) > 0
-    ON CONFLICT (id) DO NOTHING
+    {0}
 )
-SELECT id FROM accepted)sql"};
+SELECT id FROM accepted)sql",
+                       if_there);
+}
+const std::string k_first_sql = accept_sql(""),
+                  k_again_sql = accept_sql("ON CONFLICT (id) DO NOTHING");
+const postgres::Statement k_accept{"jobs_accept", k_first_sql.c_str()};
+const postgres::Statement k_accept_again{"jobs_accept_again", k_again_sql.c_str()};
 
 const postgres::Statement k_find_keys{
     "idempotency_find",
@@ -139,11 +149,11 @@ Task<void> Acceptor::flush_batch(std::vector<Item> items) {
 Task<Result<void>> Acceptor::insert(std::vector<Item>& items, const base::Uuid& outbox,
                                     std::vector<bool>& inserted, Deadline deadline) {
     const auto c = columns_of(items);
-    for (;;) {
+    for (const auto* statement = &k_accept;; statement = &k_accept_again) {
         // The same ids and the same outbox id each time: after a connection lost at COMMIT a
         // repetition changes nothing.
         auto rows = co_await durable_.run(
-            postgres::call(k_accept, c.ids, c.tenants, c.owners, c.kinds, c.lanes, c.order_keys,
+            postgres::call(*statement, c.ids, c.tenants, c.owners, c.kinds, c.lanes, c.order_keys,
                            c.traces, c.inputs, c.keys, c.bodies, outbox),
             deadline);
         if (rows) {

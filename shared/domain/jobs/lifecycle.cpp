@@ -26,7 +26,8 @@ const Statement k_in_flight{"worker_in_flight",
 const Statement k_claim{"jobs_claim", R"sql(
 UPDATE jobs SET status = 'running', attempt = attempt + 1, worker = $1
   FROM unnest($2::uuid[]) AS wanted (id)
- WHERE jobs.id = wanted.id AND (jobs.status = 'queued' OR (jobs.status = 'running' AND jobs.worker = $1))
+ WHERE jobs.id = wanted.id AND jobs.id BETWEEN ($2::uuid[])[1] AND ($2::uuid[])[cardinality($2::uuid[])]
+   AND (jobs.status = 'queued' OR (jobs.status = 'running' AND jobs.worker = $1))
    AND EXISTS (SELECT FROM workers WHERE epoch = $1)
 RETURNING jobs.id, jobs.attempt,
           jobs.attempt > 2 AND is_suspect(jobs.id))sql"};
@@ -40,12 +41,16 @@ const Statement k_input{"jobs_input", "SELECT input FROM jobs WHERE id = $1"};
 const Statement k_complete{"jobs_complete", R"sql(
 UPDATE jobs SET status = ended.status::job_status, result = ended.result, finished_at = now()
   FROM unnest($1::uuid[], $2::int[], $3::text[], $4::bytea[]) AS ended (id, attempt, status, result)
- WHERE jobs.id = ended.id AND jobs.status = 'running' AND jobs.attempt = ended.attempt
+ WHERE jobs.id = ended.id AND jobs.id BETWEEN ($1::uuid[])[1] AND ($1::uuid[])[cardinality($1::uuid[])]
+   AND jobs.status = 'running' AND jobs.attempt = ended.attempt
 RETURNING jobs.id)sql"};
 const Statement k_finish{"jobs_finish", "SELECT finish_job($1, $2, $3::text::job_status, $4, $5)"};
 const Statement k_retry{"jobs_retry",
-                        "SELECT retry_job($1, $2, now() + make_interval(secs => $3), $4, $5)"};
-const Statement k_bury{"jobs_bury", "SELECT bury_job($1, $2, $3, $4, $5, $6, $7, $8, $9)"};
+                        "SELECT became::text, announced FROM retry_job($1, $2, now() + "
+                        "make_interval(secs => $3), $4, $5)"};
+const Statement k_bury{"jobs_bury",
+                       "SELECT became::text, announced FROM bury_job($1, $2, $3, $4, $5, $6, "
+                       "$7, $8, $9)"};
 // A job whose record cannot be run would be announced again for ever: it ends with its record.
 const Statement k_bury_record{"dead_letter_insert", R"sql(
 WITH ended AS (
@@ -61,9 +66,11 @@ const Statement k_give_back{"jobs_give_back", "SELECT return_jobs($1, $2)"};
 const Statement k_returned{
     "jobs_returned",
     "SELECT count(*) FROM job_attempts WHERE job_id = $1 AND outcome = 'returned'"};
-const Statement k_cancelled{
-    "jobs_cancelled",
-    "SELECT id FROM jobs WHERE id = ANY ($1::uuid[]) AND cancel AND status = 'running'"};
+const Statement k_to_stop{"jobs_to_stop", R"sql(
+SELECT held.id, held.attempt, jobs.id IS NOT NULL
+  FROM unnest($2::uuid[], $3::int[]) AS held (id, attempt)
+  LEFT JOIN jobs ON jobs.id = held.id AND jobs.status = 'running' AND jobs.worker = $1 AND jobs.attempt = held.attempt
+ WHERE jobs.id IS NULL OR jobs.cancel)sql"};
 const Statement k_follow_up{"jobs_follow_up", R"sql(
 INSERT INTO jobs (id, tenant_id, owner_id, kind, lane, order_key, trace, input)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (id) DO NOTHING)sql"};
@@ -71,6 +78,12 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (id) DO NOTHING)sql"};
 // insert.
 const Statement k_announce{"outbox_insert",
                            "INSERT INTO outbox (id, jobs) VALUES ($1, $2) ON CONFLICT DO NOTHING"};
+
+GivenUp given_up(const postgres::Row& row) {
+    const auto became = row.get<std::optional<std::string>>(0);
+    return {became ? std::optional(parse_status(*became)) : std::nullopt,
+            row.get<std::optional<base::Uuid>>(1)};
+}
 
 std::vector<base::Uuid> ids_of(const postgres::Rows& rows) {
     std::vector<base::Uuid> ids;
@@ -186,25 +199,25 @@ Task<Result<std::vector<base::Uuid>>> Lifecycle::complete(std::vector<Completion
     co_return ids_of(rows);
 }
 
-Task<Result<bool>> Lifecycle::retry(JobId id, int attempt, std::chrono::milliseconds wait,
-                                    std::string cause, std::string worker, Deadline deadline) {
+Task<Result<GivenUp>> Lifecycle::retry(JobId id, int attempt, std::chrono::milliseconds wait,
+                                       std::string cause, std::string worker, Deadline deadline) {
     CO_TRY(const auto rows,
            co_await durable_.run(
                postgres::call(k_retry, id, attempt, std::chrono::duration<double>(wait).count(),
                               cause, worker),
                deadline));
-    co_return rows[0].get<bool>(0);
+    co_return given_up(rows[0]);
 }
 
-Task<Result<bool>> Lifecycle::bury(DeadLetter letter, std::string worker, bool dead_blocks,
-                                   Deadline deadline) {
+Task<Result<GivenUp>> Lifecycle::bury(DeadLetter letter, std::string worker, bool dead_blocks,
+                                      Deadline deadline) {
     CO_TRY(const auto rows,
            co_await durable_.run(
                postgres::call(k_bury, letter.job, letter.attempt, letter.cause, letter.detail,
                               worker, dead_blocks, letter.origin.topic, letter.origin.partition,
                               letter.origin.offset),
                deadline));
-    co_return rows[0].get<bool>(0);
+    co_return given_up(rows[0]);
 }
 
 Task<Result<void>> Lifecycle::bury_record(base::Uuid id, DeadLetter letter, Deadline deadline) {
@@ -216,10 +229,11 @@ Task<Result<void>> Lifecycle::bury_record(base::Uuid id, DeadLetter letter, Dead
     co_return Result<void>{};
 }
 
-Task<Result<void>> Lifecycle::give_back(Epoch epoch, std::vector<base::Uuid> ids,
-                                        Deadline deadline) {
-    CO_TRY_VOID(co_await durable_.run(postgres::call(k_give_back, epoch, ids), deadline));
-    co_return Result<void>{};
+Task<Result<std::vector<base::Uuid>>> Lifecycle::give_back(Epoch epoch, std::vector<base::Uuid> ids,
+                                                           Deadline deadline) {
+    CO_TRY(const auto rows,
+           co_await durable_.run(postgres::call(k_give_back, epoch, ids), deadline));
+    co_return rows[0].get<std::vector<base::Uuid>>(0);
 }
 
 Task<Result<int>> Lifecycle::returned(JobId id, Deadline deadline) {
@@ -227,15 +241,22 @@ Task<Result<int>> Lifecycle::returned(JobId id, Deadline deadline) {
     co_return static_cast<int>(rows[0].get<std::int64_t>(0));
 }
 
-Task<Result<std::vector<base::Uuid>>> Lifecycle::cancelled(std::vector<base::Uuid> ids,
-                                                           Deadline deadline) {
-    CO_TRY(const auto rows, co_await claims_.run(postgres::call(k_cancelled, ids), deadline));
-    co_return ids_of(rows);
+Task<Result<std::vector<ToStop>>> Lifecycle::to_stop(Epoch epoch, std::vector<base::Uuid> ids,
+                                                     std::vector<std::int32_t> attempts,
+                                                     Deadline deadline) {
+    CO_TRY(const auto rows,
+           co_await claims_.run(postgres::call(k_to_stop, epoch, ids, attempts), deadline));
+    std::vector<ToStop> out;
+    for (std::size_t r = 0; r < rows.size(); ++r) {
+        out.push_back(
+            {rows[r].get<base::Uuid>(0), rows[r].get<std::int32_t>(1), rows[r].get<bool>(2)});
+    }
+    co_return out;
 }
 
-Task<Result<void>> Lifecycle::leave(Epoch epoch, Deadline deadline) {
-    CO_TRY_VOID(co_await durable_.run(postgres::call(k_leave, epoch), deadline));
-    co_return Result<void>{};
+Task<Result<std::vector<base::Uuid>>> Lifecycle::leave(Epoch epoch, Deadline deadline) {
+    CO_TRY(const auto rows, co_await durable_.run(postgres::call(k_leave, epoch), deadline));
+    co_return rows[0].get<std::vector<base::Uuid>>(0);
 }
 
 postgres::Call fence(const Completion& completion, bool dead_blocks) {

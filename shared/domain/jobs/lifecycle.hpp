@@ -45,6 +45,20 @@ struct DeadLetter {
     kafka::Position origin;
 };
 
+/// An attempt whose job its owner wants cancelled, or whose claim the database does not know (a
+/// crash of the server takes back what had not reached its disk).
+struct ToStop {
+    base::Uuid id;
+    std::int32_t attempt = 0;
+    bool owned = false;  ///< it is still the job's attempt: cancelled, not lost
+};
+
+/// What an attempt that is given up left behind.
+struct GivenUp {
+    std::optional<Status> became;         ///< nullopt: somebody else ended it first
+    std::optional<base::Uuid> announced;  ///< the outbox row of a job of its key that may run now
+};
+
 /// Thin, named access to the statements; the policy is the runtime's.
 class Lifecycle {
  public:
@@ -80,22 +94,26 @@ class Lifecycle {
     /// Ends attempts in one transaction; returns those that were still owned (sorted by id).
     Task<Result<std::vector<base::Uuid>>> complete(std::vector<Completion> batch,
                                                    Deadline deadline);
-    /// The wait counts on the database's clock, as every time that processes share.
-    Task<Result<bool>> retry(JobId id, int attempt, std::chrono::milliseconds wait,
-                             std::string cause, std::string worker, Deadline deadline);
-    Task<Result<bool>> bury(DeadLetter letter, std::string worker, bool dead_blocks,
-                            Deadline deadline);
+    /// The wait counts on the database's clock, as every time that processes share. The job becomes
+    /// waiting, or cancelled if that was asked for meanwhile.
+    Task<Result<GivenUp>> retry(JobId id, int attempt, std::chrono::milliseconds wait,
+                                std::string cause, std::string worker, Deadline deadline);
+    Task<Result<GivenUp>> bury(DeadLetter letter, std::string worker, bool dead_blocks,
+                               Deadline deadline);
     /// A record that is no job of ours: kept as a dead letter, once per `id`.
     Task<Result<void>> bury_record(base::Uuid id, DeadLetter letter, Deadline deadline);
     /// At a stop: unfinished claims become queued again. Such an attempt does not count against the
-    /// kind's budget.
-    Task<Result<void>> give_back(Epoch epoch, std::vector<base::Uuid> ids, Deadline deadline);
+    /// kind's budget. The outbox rows that announce them.
+    Task<Result<std::vector<base::Uuid>>> give_back(Epoch epoch, std::vector<base::Uuid> ids,
+                                                    Deadline deadline);
     /// How many attempts of a job were given back.
     Task<Result<int>> returned(JobId id, Deadline deadline);
-    /// Which of these running jobs their owners want cancelled.
-    Task<Result<std::vector<base::Uuid>>> cancelled(std::vector<base::Uuid> ids, Deadline deadline);
+    /// Which of these running attempts must end.
+    Task<Result<std::vector<ToStop>>> to_stop(Epoch epoch, std::vector<base::Uuid> ids,
+                                              std::vector<std::int32_t> attempts,
+                                              Deadline deadline);
     /// Signs off; gives back whatever the database still holds against this epoch.
-    Task<Result<void>> leave(Epoch epoch, Deadline deadline);
+    Task<Result<std::vector<base::Uuid>>> leave(Epoch epoch, Deadline deadline);
 
  private:
     postgres::Database& claims_;

@@ -26,6 +26,15 @@ Number number(std::string_view text) {
 }
 }  // namespace
 
+std::vector<std::string> live_keys(JobId id, int attempts) {
+    std::vector<std::string> keys;
+    for (int attempt = 1; attempt <= attempts; ++attempt) {
+        keys.push_back(stream_key(id, attempt));
+        keys.push_back(progress_key(id, attempt));
+    }
+    return keys;
+}
+
 std::string live_channel(JobId id) {
     return "millrace:live:" + id.str();
 }

@@ -31,6 +31,9 @@ inline constexpr std::string_view k_cancel_channel =
 [[nodiscard]] std::string live_channel(JobId id);
 
 /// The writing side of one attempt. Never waits: Redis away means that clients wait for the result.
+/// What Redis may hold of a job's attempts 1 to `attempts`.
+[[nodiscard]] std::vector<std::string> live_keys(JobId id, int attempts);
+
 class LiveWriter {
  public:
     LiveWriter(redis::Client& redis, JobId id, int attempt);

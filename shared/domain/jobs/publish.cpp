@@ -1,6 +1,7 @@
 #include "shared/domain/jobs/publish.hpp"
 
 #include <algorithm>
+#include <set>
 
 #include "shared/base/failpoint.hpp"
 
@@ -9,8 +10,48 @@ namespace millrace::domain::jobs {
 namespace {
 const postgres::Statement k_delete_outbox{"outbox_delete",
                                           "DELETE FROM outbox WHERE id = ANY ($1)"};
-constexpr auto k_delete_timeout = std::chrono::seconds(5);
+const postgres::Statement k_announced{"outbox_announced", R"sql(
+SELECT o.id, j.id, j.tenant_id, j.owner_id, j.kind, j.lane, j.order_key, j.trace, j.input
+  FROM outbox o JOIN jobs j ON j.id = ANY (o.jobs) WHERE o.id = ANY ($1::uuid[]) AND j.status = 'queued' ORDER BY o.id, j.seq)sql"};
+constexpr auto k_timeout = std::chrono::seconds(5);
 }  // namespace
+
+std::vector<Announcement> announcements_of(const postgres::Rows& rows,
+                                           const events::Catalog& catalog) {
+    std::vector<Announcement> out;
+    std::set<base::Uuid>
+        foreign;  // rows with a kind that this version does not know: left for one that does
+    for (std::size_t r = 0; r < rows.size(); ++r) {
+        const auto row = rows[r];
+        const auto outbox = row.get<base::Uuid>(0);
+        if (out.empty() || out.back().outbox != outbox) out.push_back({outbox, {}});
+        if (row.is_null(1)) continue;
+        const auto* kind = catalog.kind(row.get<std::string_view>(4));
+        if (!kind) {
+            foreign.insert(outbox);
+            continue;
+        }
+        out.back().jobs.push_back({.id = row.get<JobId>(1),
+                                   .tenant = row.get<TenantId>(2),
+                                   .owner = row.get<UserId>(3),
+                                   .kind = kind,
+                                   .lane = row.get<std::string>(5),
+                                   .order_key = row.get<std::optional<std::string>>(6).value_or(""),
+                                   .trace = telemetry::TraceContext::from_bytes(
+                                       row.get<std::optional<std::string>>(7).value_or("")),
+                                   .input = row.get<std::string>(8)});
+    }
+    std::erase_if(out, [&foreign](const Announcement& a) { return foreign.contains(a.outbox); });
+    return out;
+}
+
+Task<Result<std::vector<Announcement>>> find_announcements(postgres::Database& db,
+                                                           const events::Catalog& catalog,
+                                                           std::vector<base::Uuid> outbox,
+                                                           Deadline deadline) {
+    CO_TRY(const auto rows, co_await db.run(postgres::call(k_announced, outbox), deadline));
+    co_return announcements_of(rows, catalog);
+}
 
 kafka::OutRecord make_record(const NewJob& job, const events::Catalog& catalog) {
     const auto* topic = catalog.topic_of(*job.kind, job.lane);
@@ -37,6 +78,8 @@ Publisher::Publisher(async::TaskGroup& tasks, kafka::Producer& producer,
     : producer_(producer),
       background_(background),
       catalog_(catalog),
+      announced_(tasks, "announcements", {},
+                 [this](std::vector<base::Uuid> rows) { return publish_rows(std::move(rows)); }),
       deletes_(tasks, "outbox deletes", {},
                [this](std::vector<base::Uuid> rows) { return delete_rows(std::move(rows)); }) {}
 
@@ -81,6 +124,25 @@ void Publisher::publish(Announcement announcement, std::function<void(bool)> don
     }
 }
 
+/// A full queue leaves them to the relay.
+void Publisher::announce(std::span<const base::Uuid> outbox) {
+    for (const auto& row : outbox) (void)announced_.add(base::Uuid(row));
+}
+
+/// An error leaves them to the relay.
+Task<void> Publisher::publish_rows(std::vector<base::Uuid> outbox) {
+    auto found = co_await find_announcements(background_, catalog_, std::move(outbox),
+                                             Deadline::in(k_timeout));
+    if (!found) co_return;
+    for (auto& announcement : *found) publish(std::move(announcement));
+}
+
+Task<void> Publisher::drain(Deadline deadline) {
+    co_await announced_.drained(deadline);
+    co_await producer_.flush(deadline);
+    co_await deletes_.drained(deadline);
+}
+
 void Publisher::publish_dead_letter(const DeadLetter& letter, kafka::OutRecord record) {
     record.topic = catalog_.dead_letters();
     record.key = letter.job.str();
@@ -98,8 +160,8 @@ void Publisher::publish_dead_letter(const DeadLetter& letter, kafka::OutRecord r
 
 Task<void> Publisher::delete_rows(std::vector<base::Uuid> rows) {
     std::ranges::sort(rows);
-    const auto deleted = co_await background_.run(postgres::call(k_delete_outbox, rows),
-                                                  Deadline::in(k_delete_timeout));
+    const auto deleted =
+        co_await background_.run(postgres::call(k_delete_outbox, rows), Deadline::in(k_timeout));
     if (deleted) stats_.outbox_deleted += deleted->affected();
 }
 

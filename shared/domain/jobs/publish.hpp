@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "shared/async/batcher.hpp"
@@ -20,6 +21,17 @@ struct Announcement {
     std::vector<NewJob> jobs;
 };
 
+/// Rows of (outbox, job…) in outbox order; a row without a job is an outbox row whose jobs have all
+/// moved on. Outbox rows with a kind that this version does not know are left for one that does.
+[[nodiscard]] std::vector<Announcement> announcements_of(const postgres::Rows& rows,
+                                                         const events::Catalog& catalog);
+/// What these outbox rows announce. Rows that are gone, or whose jobs have all moved on, are left
+/// out.
+Task<Result<std::vector<Announcement>>> find_announcements(postgres::Database& db,
+                                                           const events::Catalog& catalog,
+                                                           std::vector<base::Uuid> outbox,
+                                                           Deadline deadline);
+
 /// The record of one job, as every announcement of it looks.
 [[nodiscard]] kafka::OutRecord make_record(const NewJob& job, const events::Catalog& catalog);
 
@@ -33,6 +45,8 @@ class Publisher {
               const events::Catalog& catalog);
 
     void publish(Announcement announcement, std::function<void(bool all_delivered)> done = {});
+    /// The same for outbox rows that a function of the database has written.
+    void announce(std::span<const base::Uuid> outbox);
 
     /// What became of a record that will not run (again): the record itself, with `dead_*` headers,
     /// on the dead-letters topic. The row in dead_letters is the truth; this is for tools that
@@ -46,10 +60,12 @@ class Publisher {
         std::uint64_t published = 0, failed = 0, outbox_deleted = 0;
     };
     [[nodiscard]] const Stats& stats() const noexcept { return stats_; }
-    /// True when every confirmed row has been deleted before the deadline.
-    Task<bool> drained(Deadline deadline) { return deletes_.drained(deadline); }
+    /// At a stop, once nothing more is published: what is on its way is confirmed and its rows are
+    /// deleted, or the deadline passes.
+    Task<void> drain(Deadline deadline);
 
  private:
+    Task<void> publish_rows(std::vector<base::Uuid> outbox);
     Task<void> delete_rows(std::vector<base::Uuid> rows);
     [[nodiscard]] kafka::OutRecord placed(const NewJob& job) const;
 
@@ -58,7 +74,7 @@ class Publisher {
     const events::Catalog& catalog_;
     Stats stats_;
     std::uint32_t turn_ = 0;
-    async::Batcher<base::Uuid> deletes_;
+    async::Batcher<base::Uuid> announced_, deletes_;
 };
 
 /// Accepts `job` in one transaction of its tenant together with `calls` (as millrace_app, the

@@ -1,7 +1,5 @@
 #include "shared/domain/jobs/recovery.hpp"
 
-#include <set>
-
 namespace millrace::domain::jobs {
 
 namespace {
@@ -13,9 +11,6 @@ SELECT o.id, j.id, j.tenant_id, j.owner_id, j.kind, j.lane, j.order_key, j.trace
   FROM (SELECT id, jobs FROM outbox WHERE created_at <= now() - make_interval(secs => $1) ORDER BY id LIMIT $2) o
   LEFT JOIN LATERAL (SELECT * FROM jobs WHERE jobs.id = ANY (o.jobs) AND jobs.status = 'queued' ORDER BY jobs.seq) j ON true
  ORDER BY o.id)sql"};
-const Statement k_announced{"outbox_announced", R"sql(
-SELECT o.id, j.id, j.tenant_id, j.owner_id, j.kind, j.lane, j.order_key, j.trace, j.input
-  FROM outbox o JOIN jobs j ON j.id = ANY (o.jobs) WHERE o.id = ANY ($1::uuid[]) AND j.status = 'queued' ORDER BY o.id, j.seq)sql"};
 const Statement k_release_due{"due_release", "SELECT release_due($1)"};
 
 // A worker's session lock is free within a second of its death. Right after a restart of the server
@@ -31,7 +26,8 @@ SELECT w.epoch, w.name, held.is_held
     OR (NOT held.is_held AND w.started_at < now() - interval '1 second'
         AND pg_postmaster_start_time() < now() - interval '10 seconds'))sql"};
 const Statement k_requeue{"workers_requeue",
-                          "SELECT announced, buried FROM requeue_worker($1, $2, $3)"};
+                          "SELECT announced, cardinality(requeued), buried FROM "
+                          "requeue_worker($1, $2, $3)"};
 const Statement k_by_ids{"jobs_by_ids", R"sql(
 SELECT $1::uuid, id, tenant_id, owner_id, kind, lane, order_key, trace, input FROM jobs WHERE id = ANY ($2) ORDER BY seq)sql"};
 
@@ -43,7 +39,8 @@ WITH keys AS (
                           AND (b.status IN ('queued', 'waiting', 'parked', 'running') OR ($2 AND b.status = 'dead')))
      LIMIT 256
 )
-SELECT count(wake_parked(order_key, $2)) FROM (SELECT order_key, lock_order_key(order_key) FROM keys ORDER BY order_key) locked)sql"};
+SELECT coalesce(array_agg(announced) FILTER (WHERE announced IS NOT NULL), '{}')
+  FROM (SELECT wake_parked(order_key, $2) AS announced FROM (SELECT order_key, lock_order_key(order_key) FROM keys ORDER BY order_key) locked) woken)sql"};
 
 // The first job that has not ended: nothing before it needs to be looked at.
 const Statement k_first_unfinished{"jobs_first_unfinished", R"sql(
@@ -75,8 +72,9 @@ WITH topic AS (
     UPDATE jobs SET requeued_at = now() FROM lost WHERE jobs.id = lost.id AND jobs.status = 'queued' RETURNING jobs.id
 ), announced AS (
     INSERT INTO outbox (id, jobs) SELECT gen_random_uuid(), array_agg(id) FROM touched HAVING count(*) > 0
+    RETURNING id
 )
-SELECT count(*) FROM touched)sql"};
+SELECT (SELECT count(*) FROM touched), coalesce((SELECT array_agg(id) FROM announced), '{}'))sql"};
 
 const Statement k_partitions{"jobs_partitions", "SELECT ensure_job_partitions($1)::bigint"};
 const Statement k_retention{"jobs_retention",
@@ -91,41 +89,6 @@ Task<Result<std::size_t>> Recovery::count(postgres::Call call, Deadline deadline
     co_return static_cast<std::size_t>(rows[0].get<std::int64_t>(0));
 }
 
-namespace {
-
-/// Rows of (outbox, job…) in outbox order; a row without a job is an outbox row whose jobs have all
-/// moved on.
-std::vector<Announcement> announcements_of(const postgres::Rows& rows,
-                                           const events::Catalog& catalog) {
-    std::vector<Announcement> out;
-    std::set<base::Uuid>
-        foreign;  // rows with a kind that this version does not know: left for one that does
-    for (std::size_t r = 0; r < rows.size(); ++r) {
-        const auto row = rows[r];
-        const auto outbox = row.get<base::Uuid>(0);
-        if (out.empty() || out.back().outbox != outbox) out.push_back({outbox, {}});
-        if (row.is_null(1)) continue;
-        const auto* kind = catalog.kind(row.get<std::string_view>(4));
-        if (!kind) {
-            foreign.insert(outbox);
-            continue;
-        }
-        out.back().jobs.push_back({.id = row.get<JobId>(1),
-                                   .tenant = row.get<TenantId>(2),
-                                   .owner = row.get<UserId>(3),
-                                   .kind = kind,
-                                   .lane = row.get<std::string>(5),
-                                   .order_key = row.get<std::optional<std::string>>(6).value_or(""),
-                                   .trace = telemetry::TraceContext::from_bytes(
-                                       row.get<std::optional<std::string>>(7).value_or("")),
-                                   .input = row.get<std::string>(8)});
-    }
-    std::erase_if(out, [&foreign](const Announcement& a) { return foreign.contains(a.outbox); });
-    return out;
-}
-
-}  // namespace
-
 Task<Result<std::vector<Announcement>>> Recovery::unpublished(std::chrono::seconds age,
                                                               int rows_max, Deadline deadline) {
     CO_TRY(const auto rows,
@@ -135,23 +98,13 @@ Task<Result<std::vector<Announcement>>> Recovery::unpublished(std::chrono::secon
     co_return announcements_of(rows, catalog_);
 }
 
-Task<Result<std::vector<Announcement>>> Recovery::announcements(std::vector<base::Uuid> outbox,
-                                                                Deadline deadline) {
-    CO_TRY(const auto rows, co_await db_.run(postgres::call(k_announced, outbox), deadline));
-    co_return announcements_of(rows, catalog_);
-}
-
-Task<Result<Announcement>> Recovery::announcement(base::Uuid outbox, Deadline deadline) {
-    std::vector<base::Uuid> one{outbox};
-    CO_TRY(auto found, co_await announcements(std::move(one), deadline));
-    co_return found.empty() ? Announcement{outbox, {}} : std::move(found.front());
-}
-
 Task<Result<Announcement>> Recovery::release_due(int batch, Deadline deadline) {
     CO_TRY(const auto rows, co_await db_.run(postgres::call(k_release_due, batch), deadline));
     const auto outbox = rows[0].get<std::optional<base::Uuid>>(0);
     if (!outbox) co_return Announcement{};
-    co_return co_await announcement(*outbox, deadline);
+    std::vector<base::Uuid> one{*outbox};
+    CO_TRY(auto found, co_await find_announcements(db_, catalog_, std::move(one), deadline));
+    co_return found.empty() ? Announcement{*outbox, {}} : std::move(found.front());
 }
 
 Task<Result<std::vector<Recovery::Gone>>> Recovery::gone_workers(Deadline deadline) {
@@ -170,31 +123,31 @@ Task<Result<Recovery::Requeued>> Recovery::requeue(Gone worker, int crashes_max,
            co_await db_.run(postgres::call(k_requeue, worker.epoch, worker.why, crashes_max),
                             deadline));
     if (rows.empty()) co_return Requeued{};
-    Requeued done;
-    if (const auto buried = rows[0].get<std::vector<base::Uuid>>(1); !buried.empty()) {
+    Requeued done{.announced = rows[0].get<std::vector<base::Uuid>>(0),
+                  .jobs = static_cast<std::size_t>(rows[0].get<std::int32_t>(1)),
+                  .buried = {}};
+    if (const auto buried = rows[0].get<std::vector<base::Uuid>>(2); !buried.empty()) {
         CO_TRY(const auto found,
                co_await db_.run(postgres::call(k_by_ids, base::Uuid{}, buried), deadline));
         auto jobs = announcements_of(found, catalog_);
         if (!jobs.empty()) done.buried = std::move(jobs.front().jobs);
     }
-    if (const auto outbox = rows[0].get<std::optional<base::Uuid>>(0)) {
-        CO_TRY(done.announcement, co_await announcement(*outbox, deadline));
-    }
     co_return done;
 }
 
-Task<Result<std::size_t>> Recovery::wake_parked(Deadline deadline) {
-    std::size_t woken = 0;
+Task<Result<std::vector<base::Uuid>>> Recovery::wake_parked(Deadline deadline) {
+    std::vector<base::Uuid> announced;
     for (const auto& [name, kind] : catalog_.kinds()) {
         if (!kind.ordered) continue;
-        CO_TRY(const auto some,
-               co_await count(postgres::call(k_wake_parked, name, kind.dead_blocks), deadline));
-        woken += some;
+        CO_TRY(const auto rows,
+               co_await db_.run(postgres::call(k_wake_parked, name, kind.dead_blocks), deadline));
+        const auto woken = rows[0].get<std::vector<base::Uuid>>(0);
+        announced.insert(announced.end(), woken.begin(), woken.end());
     }
-    co_return woken;
+    co_return announced;
 }
 
-Task<Result<std::size_t>> Recovery::announce_orphans(base::Uuid& from, Deadline deadline) {
+Task<Result<Recovery::Orphans>> Recovery::announce_orphans(base::Uuid& from, Deadline deadline) {
     CO_TRY(const auto first, co_await db_.run(postgres::call(k_first_unfinished, from), deadline));
     from = first[0].get<base::Uuid>(0);
     std::vector<std::string> topics, workers, lanes, kinds, kind_workers;
@@ -209,9 +162,11 @@ Task<Result<std::size_t>> Recovery::announce_orphans(base::Uuid& from, Deadline 
         kinds.push_back(name);
         kind_workers.push_back(kind.worker);
     }
-    co_return co_await count(
-        postgres::call(k_orphans, topics, workers, lanes, partitions, kinds, kind_workers, from),
-        deadline);
+    CO_TRY(const auto rows, co_await db_.run(postgres::call(k_orphans, topics, workers, lanes,
+                                                            partitions, kinds, kind_workers, from),
+                                             deadline));
+    co_return Orphans{.announced = rows[0].get<std::vector<base::Uuid>>(1),
+                      .jobs = static_cast<std::size_t>(rows[0].get<std::int64_t>(0))};
 }
 
 Task<Result<std::size_t>> Recovery::ensure_partitions(int days_ahead, Deadline deadline) {

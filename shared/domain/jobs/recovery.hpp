@@ -21,10 +21,6 @@ class Recovery {
     /// Jobs that became due, announced through the outbox; publish them at once.
     Task<Result<Announcement>> release_due(int batch, Deadline deadline);
 
-    /// What these outbox rows announce, to publish it now. A row that is gone is left out.
-    Task<Result<std::vector<Announcement>>> announcements(std::vector<base::Uuid> outbox,
-                                                          Deadline deadline);
-
     struct Gone {
         Epoch epoch;
         std::string name;
@@ -34,17 +30,22 @@ class Recovery {
     /// PostgreSQL server's life.
     Task<Result<std::vector<Gone>>> gone_workers(Deadline deadline);
     struct Requeued {
-        Announcement announcement;
-        std::vector<NewJob> buried;  ///< given up after too many crashes
+        std::vector<base::Uuid> announced;  ///< outbox rows
+        std::size_t jobs = 0;               ///< queued again
+        std::vector<NewJob> buried;         ///< given up after too many crashes
     };
     Task<Result<Requeued>> requeue(Gone worker, int crashes_max, Deadline deadline);
 
-    /// Parked jobs that nothing stands before any more; how many were woken.
-    Task<Result<std::size_t>> wake_parked(Deadline deadline);
-    /// Queued jobs of a topic that the group has consumed past, and no outbox row announces:
-    /// announced again; how many. Looks from the job `from` on, and moves it to the first that has
-    /// not ended; a nil id looks at all.
-    Task<Result<std::size_t>> announce_orphans(base::Uuid& from, Deadline deadline);
+    /// Parked jobs that nothing stands before any more are woken: the outbox row of each.
+    Task<Result<std::vector<base::Uuid>>> wake_parked(Deadline deadline);
+    struct Orphans {
+        std::vector<base::Uuid> announced;  ///< outbox rows
+        std::size_t jobs = 0;
+    };
+    /// Queued jobs of a topic that the group has consumed past, and no outbox row announces, are
+    /// announced again. Looks from the job `from` on, and moves it to the first that has not ended;
+    /// a nil id looks at all.
+    Task<Result<Orphans>> announce_orphans(base::Uuid& from, Deadline deadline);
 
     Task<Result<std::size_t>> ensure_partitions(int days_ahead, Deadline deadline);
     Task<Result<std::size_t>> drop_partitions(std::chrono::days older_than, Deadline deadline);
@@ -52,8 +53,6 @@ class Recovery {
 
  private:
     Task<Result<std::size_t>> count(postgres::Call call, Deadline deadline);
-    /// The jobs of one outbox row; a nil id gives an empty announcement.
-    Task<Result<Announcement>> announcement(base::Uuid outbox, Deadline deadline);
 
     postgres::Database& db_;
     const events::Catalog& catalog_;

@@ -13,7 +13,8 @@ const postgres::Statement k_find{
 const postgres::Statement k_list{"jobs_list", "SELECT " MILLRACE_VIEW_COLUMNS R"sql( FROM jobs
  WHERE owner_id = $1 AND replay_of IS NULL AND ($2::uuid IS NULL OR id < $2) AND ($3::text IS NULL OR status = $3::text::job_status)
  ORDER BY id DESC LIMIT $4)sql"};
-const postgres::Statement k_cancel{"jobs_cancel", "SELECT cancel_job($1)::text"};
+const postgres::Statement k_cancel{"jobs_cancel",
+                                   "SELECT was::text, announced FROM cancel_job($1)"};
 
 View view_of(const postgres::Row& row) {
     return {.id = row.get<JobId>(0),
@@ -57,10 +58,11 @@ Task<Result<std::vector<View>>> Reader::list(UserId owner, int limit, std::optio
     co_return views_of(rows);
 }
 
-Task<Result<std::optional<Status>>> Reader::cancel(JobId id, Deadline deadline) {
+Task<Result<Reader::Cancelled>> Reader::cancel(JobId id, Deadline deadline) {
     CO_TRY(const auto rows, co_await db_.run(postgres::call(k_cancel, id), deadline));
     const auto before = rows[0].get<std::optional<std::string>>(0);
-    co_return before ? std::optional(parse_status(*before)) : std::nullopt;
+    co_return Cancelled{before ? std::optional(parse_status(*before)) : std::nullopt,
+                        rows[0].get<std::optional<base::Uuid>>(1)};
 }
 
 }  // namespace millrace::domain::jobs

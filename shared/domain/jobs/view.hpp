@@ -22,8 +22,11 @@ class Reader {
     /// than `before` when given.
     Task<Result<std::vector<View>>> list(UserId owner, int limit, std::optional<JobId> before,
                                          std::optional<Status> status, Deadline deadline);
-    /// The status before the request; nullopt when there is no such job.
-    Task<Result<std::optional<Status>>> cancel(JobId id, Deadline deadline);
+    struct Cancelled {
+        std::optional<Status> before;         ///< nullopt: there is no such job
+        std::optional<base::Uuid> announced;  ///< the outbox row of the next job of its key
+    };
+    Task<Result<Cancelled>> cancel(JobId id, Deadline deadline);
 
  private:
     postgres::Database& db_;

@@ -1,0 +1,42 @@
+#pragma once
+// The account of security-relevant acts: rows that are only ever added, sealed into a chain of
+// hashes (schemas/sql/0011_audit.sql).
+
+#include <optional>
+#include <string>
+
+#include "shared/json/writer.hpp"
+#include "shared/postgres/postgres.hpp"
+#include "shared/telemetry/trace.hpp"
+
+namespace millrace::domain::audit {
+
+enum class Outcome : std::uint8_t { done, failed, denied };
+
+struct Act {
+    std::string actor;  ///< user_actor(), address_actor(), or what else acts
+    std::string what;   ///< "login", "password_reset", "session_revoke", …
+    Outcome outcome = Outcome::done;
+    std::optional<base::TenantId> tenant{};
+    json::Object details{};  ///< no secrets, no bodies
+    std::string client{};    ///< address it came from
+    telemetry::TraceContext trace{};
+};
+
+[[nodiscard]] std::string user_actor(base::UserId user);
+/// Somebody who is not known yet: a hash of the address, so that attempts on one account can be
+/// counted without a list of addresses.
+[[nodiscard]] std::string address_actor(std::string_view address);
+
+/// For the transaction of what it tells of (as millrace_app), or on its own for what was denied.
+[[nodiscard]] postgres::Call record(const Act& act);
+
+struct Seal {
+    std::int32_t rows = 0;    ///< 0: there was nothing to seal
+    std::int64_t number = 0;  ///< of the newest seal
+    std::string hash;         ///< its hash, hex
+};
+/// Seals what is not sealed yet, at most 10,000 rows. As millrace_pipeline.
+Task<Result<Seal>> seal(postgres::Database& pipeline, Deadline deadline);
+
+}  // namespace millrace::domain::audit
