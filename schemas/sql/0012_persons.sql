@@ -67,6 +67,7 @@ BEGIN
     UPDATE dead_letters SET detail = 'erased' WHERE job_id = ANY (erased_jobs);
     DELETE FROM replay_results WHERE job_id = ANY (erased_jobs);
     DELETE FROM idempotency WHERE job_id = ANY (erased_jobs);
+    DELETE FROM mail_deliveries WHERE origin_id = ANY (erased_jobs);
     DELETE FROM challenges WHERE user_id = person OR (realm = who.realm AND subject IN (who.email_key, person::text));
     DELETE FROM conversations WHERE user_id = person;
     IF last THEN

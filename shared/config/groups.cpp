@@ -214,6 +214,7 @@ Extraction Extraction::read(Loader& in) {
 }
 
 Mail Mail::read(Loader& in) {
+    constexpr std::string_view k_nobody = "Millrace <no-reply@millrace.invalid>";
     Mail out;
     out.smtp_url =
         in.secret("MILLRACE_SMTP_URL", 0, false,
@@ -226,13 +227,13 @@ Mail Mail::read(Loader& in) {
         in.span("MILLRACE_SMTP_TIMEOUT", 20s, 500ms, 50s,
                 "for one delivery; shorter than MILLRACE_SHUTDOWN_GRACE, so that none is cut");
     out.smtp_connections =
-        in.integer("MILLRACE_SMTP_CONNECTIONS", 4, 1, 64, "deliveries of one process at once");
+        in.integer("MILLRACE_SMTP_CONNECTIONS", 8, 1, 64, "deliveries of one process at once");
     out.dir = in.text("MILLRACE_MAIL_DIR", "", "the folder of the .eml files");
-    out.from = in.text("MILLRACE_MAIL_FROM", "Millrace <no-reply@millrace.invalid>",
+    out.from = in.text("MILLRACE_MAIL_FROM", std::string(k_nobody),
                        "the sender of all mails, such as Millrace <no-reply@example.com>");
     if (out.smtp_url.empty() && out.dir.empty())
         in.problem("MILLRACE_SMTP_URL: must be set, or MILLRACE_MAIL_DIR");
-    if (!out.smtp_url.empty() && out.from.ends_with(".invalid>"))
+    if (!out.smtp_url.empty() && out.from == k_nobody)
         in.problem("MILLRACE_MAIL_FROM: must be set where mails leave by SMTP");
     return out;
 }

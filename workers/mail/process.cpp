@@ -1,5 +1,7 @@
 #include "workers/mail/process.hpp"
 
+#include <algorithm>
+
 #include "workers/mail/handler.hpp"
 
 namespace millrace::workers::mail {
@@ -26,9 +28,11 @@ Result<std::unique_ptr<providers::mail::Sender>> make_sender(Executor executor, 
 Task<Result<void>> run(service::Service& service, const Config& config) {
     async::Pool pool(static_cast<std::size_t>(config.mail.smtp_connections));
     CO_TRY(const auto sender, make_sender(service.executor(), pool, config.mail));
+    auto worker = config.worker;
+    // No job waits for a connection while its time runs.
+    worker.worker.concurrency = std::min(worker.worker.concurrency, config.mail.smtp_connections);
     co_return co_await runtime::run_worker(
-        service, config.worker, "mail",
-        [&](runtime::Resources resources) -> Result<runtime::Handlers> {
+        service, worker, "mail", [&](runtime::Resources resources) -> Result<runtime::Handlers> {
             return runtime::Handlers{
                 {"mail.send", make_send_handler({.app = resources.app,
                                                  .sender = *sender,

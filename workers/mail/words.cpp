@@ -26,6 +26,7 @@ constexpr auto k_words = std::to_array<Word>({
     {"purpose", "register", "新規登録", "signing up"},
     {"purpose", "second_factor", "ログイン時の本人確認", "signing in"},
     {"purpose", "password_reset", "パスワードの再設定", "resetting your password"},
+    {"purpose", "invite_accept", "招待の承諾", "accepting your invitation"},
     {"purpose", "email_change", "メールアドレスの変更", "changing your email address"},
     {"what", "password_changed", "パスワードの変更", "Your password was changed"},
     {"what", "password_reset", "パスワードの再設定", "Your password was reset"},

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstring>
 #include <mutex>
+#include <ranges>
 
 #include "shared/providers/mail/mail.hpp"
 
@@ -42,6 +43,17 @@ bool is_loopback(std::string_view host) {
     return host == "localhost" || host == "[::1]" || host.starts_with("127.");
 }
 
+/// What a server says may name the recipient, which logs do not.
+std::string without_addresses(std::string_view text) {
+    std::string out;
+    for (const auto word : std::views::split(text, ' ')) {
+        const std::string_view said(word.begin(), word.end());
+        if (!out.empty()) out += ' ';
+        out += said.contains('@') ? "***" : said;
+    }
+    return out;
+}
+
 /// One conversation, and what is known of it.
 struct Conversation {
     std::string_view body;
@@ -60,7 +72,8 @@ struct Conversation {
         std::string_view text(line, size * count);
         while (text.ends_with('\n') || text.ends_with('\r')) text.remove_suffix(1);
         if (!text.starts_with("221"))
-            static_cast<Conversation*>(self)->reply = text.substr(0, k_reply_bytes_max);
+            static_cast<Conversation*>(self)->reply =
+                without_addresses(text.substr(0, k_reply_bytes_max));
         return size * count;
     }
 };
