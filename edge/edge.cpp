@@ -61,6 +61,18 @@ middleware::AdmissionOptions admission_options(const config::Edge& edge) {
             .wait_overloaded = edge.wait_overloaded};
 }
 
+surfaces::knowledge::Deployment knowledge_deployment(const Config& config) {
+    const auto& chain = config.models.chain;
+    const auto& embedding = config.embeddings.provider;
+    return {.public_url = config.edge.public_url,
+            .secret_key = config.secrets.key,
+            .llm_model = chain.empty() ? std::string(config::k_local_model) : chain.front().model,
+            .embedding_model = embedding.url.empty() ? "bm25" : embedding.model,
+            .auth_rate = static_cast<int>(config.edge.auth_rate),
+            .chat_rate = static_cast<int>(config.edge.chat_rate),
+            .upload_rate = static_cast<int>(config.edge.upload_rate)};
+}
+
 void observe_admission(telemetry::Registry& metrics, const middleware::Admission& admission) {
     const auto gauge = [&](std::string name, std::string help, auto read) {
         metrics.observe(std::move(name), std::move(help), "gauge", [&admission, read] {
@@ -158,19 +170,37 @@ Task<Result<void>> serve(service::Service& service, const Config& config, Stores
                               .token_key = config.secrets.key});
     const domain::identity::TokenIssuer tokens(config.secrets.all());
     domain::identity::Passwords passwords(service.executor());
-    domain::identity::Accounts accounts(*stores.app, passwords, tokens);
+    const domain::identity::RefreshTokens refresh_tokens(*stores.app, tokens, config.secrets.all());
+    domain::identity::Accounts accounts(*stores.app, passwords, refresh_tokens);
+    domain::identity::Tenants tenants(*stores.app, passwords);
+    domain::identity::Challenges challenges(*stores.app, config.secrets.key);
     domain::identity::Credentials credentials(tasks, *stores.app, tokens);
+    domain::identity::WidgetKeys widget_keys(*stores.app, config.secrets.all());
     middleware::RateLimits limits(*stores.redis.client);
     domain::knowledge::Files files(*stores.app);
 
     surfaces::jobs::LiveTails tails({gate, watch, live, *stores.redis.subscriber, tasks});
     surfaces::jobs::Ports job_ports{gate, reader, live, tails, catalog, config.edge.probe};
-    surfaces::knowledge::Ports knowledge_ports{accounts,        files,    publisher,
-                                               *stores.durable, *objects, gate,
-                                               job_ports,       catalog,  config.models.aliases};
+    const auto deployment = knowledge_deployment(config);
+    surfaces::knowledge::Ports knowledge_ports{.deployment = deployment,
+                                               .accounts = accounts,
+                                               .refresh_tokens = refresh_tokens,
+                                               .challenges = challenges,
+                                               .tenants = tenants,
+                                               .widget_keys = widget_keys,
+                                               .app = *stores.app,
+                                               .limits = limits,
+                                               .files = files,
+                                               .publisher = publisher,
+                                               .pipeline = *stores.durable,
+                                               .objects = *objects,
+                                               .gate = gate,
+                                               .jobs = job_ports,
+                                               .catalog = catalog,
+                                               .models = config.models.aliases};
     middleware::Admission admission(service.executor(), admission_options(config.edge));
     middleware::Pipeline pipeline(all_surfaces(), all_endpoints(job_ports, knowledge_ports),
-                                  credentials, limits, admission, service.tracer(),
+                                  credentials, widget_keys, limits, admission, service.tracer(),
                                   service.metrics(),
                                   {.cors_origins = config.edge.cors_origins, .proxies = *proxies});
     auto server = server::make_server(service.executor(), pipeline, server_options(config.edge));

@@ -22,6 +22,8 @@ std::vector<middleware::Endpoint> all_endpoints(surfaces::jobs::Ports jobs,
     };
     add(surfaces::jobs::endpoints(jobs));
     add(surfaces::knowledge::auth_endpoints(knowledge));
+    add(surfaces::knowledge::tenants_endpoints(knowledge));
+    add(surfaces::knowledge::page_endpoints(knowledge));
     add(surfaces::knowledge::contents_endpoints(knowledge));
     add(surfaces::knowledge::chats_endpoints(knowledge));
     return out;

@@ -37,9 +37,11 @@ Result<std::optional<jobs::IdempotencyKey>> idempotency_key(const Exchange& exch
                     "Idempotency-Key: must be 1 to 255 visible ASCII characters",
                     {.field = "Idempotency-Key"});
     }
-    const auto scope =
-        fmt::format("{}\n{}\n{}\n{}", exchange.principal->user.str(),
-                    server::to_string(exchange.request.method), exchange.endpoint->pattern, key);
+    // A widget's visitors share one principal, but not their keys.
+    const auto scope = fmt::format(
+        "{}{}\n{}\n{}\n{}", exchange.principal->user.str(),
+        exchange.principal->role == "WIDGET" ? " " + exchange.client_address : std::string(),
+        server::to_string(exchange.request.method), exchange.endpoint->pattern, key);
     return jobs::IdempotencyKey{base::sha256(scope), base::sha256(canonical_body)};
 }
 

@@ -72,12 +72,14 @@ std::string_view bearer_token(const server::Request& request) {
 }
 
 Pipeline::Pipeline(std::vector<Surface> surfaces, std::vector<Endpoint> endpoints,
-                   domain::identity::Credentials& credentials, RateLimits& limits,
+                   domain::identity::Credentials& credentials,
+                   domain::identity::WidgetKeys& widget_keys, RateLimits& limits,
                    Admission& admission, telemetry::Tracer& tracer, telemetry::Registry& metrics,
                    PipelineOptions options)
     : surfaces_(std::move(surfaces)),
       endpoints_(std::move(endpoints)),
       credentials_(credentials),
+      widget_keys_(widget_keys),
       limits_(limits),
       admission_(admission),
       tracer_(tracer),
@@ -161,7 +163,16 @@ Task<Result<server::Response>> Pipeline::dispatch(Exchange& exchange, telemetry:
 Task<Result<void>> Pipeline::authenticate(Exchange& exchange) {
     const auto auth = exchange.endpoint->auth;
     if (auth == Auth::none) co_return Result<void>{};
+    if (auth == Auth::widget) {
+        CO_TRY(exchange.principal,
+               co_await widget_keys_.resolve(std::string(exchange.request.header("x-api-key")),
+                                             std::string(exchange.request.header("origin")),
+                                             exchange.deadline));
+        co_return Result<void>{};
+    }
     const auto token = bearer_token(exchange.request);
+    if (auth == Auth::optional_bearer && exchange.request.header("authorization").empty())
+        co_return Result<void>{};
     if (token.empty() && auth == Auth::bearer_or_job_token && exchange.request.query_param("token"))
         co_return Result<void>{};
     if (token.empty()) co_return domain::identity::refuse_credential("none was sent");

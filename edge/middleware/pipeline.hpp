@@ -11,6 +11,7 @@
 #include "edge/middleware/exchange.hpp"
 #include "edge/server/router.hpp"
 #include "shared/domain/identity/sessions.hpp"
+#include "shared/domain/identity/widget_keys.hpp"
 #include "shared/telemetry/metrics.hpp"
 
 namespace millrace::edge::middleware {
@@ -25,8 +26,9 @@ class Pipeline final : public server::Application {
  public:
     /// The last surface is the one for paths that no other owns.
     Pipeline(std::vector<Surface> surfaces, std::vector<Endpoint> endpoints,
-             domain::identity::Credentials& credentials, RateLimits& limits, Admission& admission,
-             telemetry::Tracer& tracer, telemetry::Registry& metrics, PipelineOptions options);
+             domain::identity::Credentials& credentials, domain::identity::WidgetKeys& widget_keys,
+             RateLimits& limits, Admission& admission, telemetry::Tracer& tracer,
+             telemetry::Registry& metrics, PipelineOptions options);
 
     server::BodyPlan plan(const server::Request& head) override;
     Task<server::Response> handle(server::Request& request) override;
@@ -51,6 +53,7 @@ class Pipeline final : public server::Application {
     std::vector<Endpoint> endpoints_;
     server::Router router_;
     domain::identity::Credentials& credentials_;
+    domain::identity::WidgetKeys& widget_keys_;
     RateLimits& limits_;
     Admission& admission_;
     telemetry::Tracer& tracer_;

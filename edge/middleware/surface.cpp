@@ -24,6 +24,7 @@ int http_status(const Error& error, int invalid_status) {
     if (error.reason == "METHOD_NOT_ALLOWED") return 405;
     if (error.reason == "IDEMPOTENCY_MISMATCH") return 422;
     if (error.reason == "UNSUPPORTED_MEDIA_TYPE") return 415;
+    if (error.reason == "LINK_EXPIRED") return 410;
     switch (error.code) {
         case ErrorCode::invalid:
             return invalid_status;

@@ -29,6 +29,10 @@ class BodyStream {
     virtual Task<Result<std::string_view>> read() = 0;
 };
 
+/// First value of a name in application/x-www-form-urlencoded text, decoded; nullopt when absent or
+/// not valid UTF-8.
+[[nodiscard]] std::optional<std::string> form_value(std::string_view text, std::string_view name);
+
 /// Views point into the connection's buffers: valid until the handler has returned its response.
 struct Request {
     Method method = Method::get;

@@ -121,8 +121,7 @@ std::string_view Request::header(std::string_view name) const noexcept {
     return {};
 }
 
-std::optional<std::string> Request::query_param(std::string_view name) const {
-    auto rest = query;
+std::optional<std::string> form_value(std::string_view rest, std::string_view name) {
     while (!rest.empty()) {
         const auto amp = std::min(rest.find('&'), rest.size());
         const auto pair = rest.substr(0, amp);
@@ -133,6 +132,10 @@ std::optional<std::string> Request::query_param(std::string_view name) const {
         return percent_decode(pair.substr(std::min(equal + 1, pair.size())), true);
     }
     return std::nullopt;
+}
+
+std::optional<std::string> Request::query_param(std::string_view name) const {
+    return form_value(query, name);
 }
 
 }  // namespace millrace::edge::server

@@ -146,12 +146,11 @@ CREATE FUNCTION challenge_open(wanted uuid, needs_account boolean) RETURNS boole
                                               AND (c.user_id IS NOT NULL OR NOT needs_account));
 
 -- Registers a knowledge user. The first registrant of a domain owns its tenant; later ones get a pending tenant.
--- No row when the address is taken.
+-- users_email is violated when the address is taken.
 CREATE FUNCTION register_user(user_id uuid, new_tenant uuid, address text, login text, hash text, company text, wanted_domain text)
     RETURNS TABLE (tenant uuid, owner boolean)
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 BEGIN
-    IF EXISTS (SELECT FROM users WHERE realm = 'knowledge' AND email_key = lower(address)) THEN RETURN; END IF;
     INSERT INTO tenants (id, name, domain) VALUES (new_tenant, company, wanted_domain) ON CONFLICT (domain) DO NOTHING;
     owner := FOUND;
     IF NOT owner THEN

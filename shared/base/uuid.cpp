@@ -1,5 +1,7 @@
 #include "shared/base/uuid.hpp"
 
+#include <algorithm>
+
 #include "shared/base/crypto.hpp"
 
 namespace millrace::base {
@@ -38,6 +40,15 @@ std::optional<Uuid> Uuid::parse(std::string_view text) noexcept {
         at += 2;
     }
     return out;
+}
+
+Uuid named_uuid(std::string_view name) {
+    const auto digest = sha256(name);
+    Uuid id;
+    std::copy_n(digest.begin(), id.bytes.size(), id.bytes.begin());
+    id.bytes[6] = static_cast<std::uint8_t>((id.bytes[6] & 0x0F) | 0x80);
+    id.bytes[8] = static_cast<std::uint8_t>((id.bytes[8] & 0x3F) | 0x80);
+    return id;
 }
 
 Uuid uuid_v7(std::chrono::system_clock::time_point now) {

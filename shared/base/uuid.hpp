@@ -28,6 +28,8 @@ struct Uuid {
 /// increasing, then random bits. Not a secret: use random_bytes() for tokens. One thread.
 [[nodiscard]] Uuid uuid_v7(
     std::chrono::system_clock::time_point now = std::chrono::system_clock::now());
+/// Version 8 (RFC 9562 §5.8): always the same for one name, from its SHA-256.
+[[nodiscard]] Uuid named_uuid(std::string_view name);
 /// The milliseconds a version 7 id carries.
 [[nodiscard]] std::chrono::system_clock::time_point uuid_time(const Uuid& id) noexcept;
 

@@ -121,6 +121,14 @@ void read_admission(Loader& in, Edge& out) {
                                   "for a place, once the line has not emptied for a second");
     out.tenant_rate = in.integer("MILLRACE_TENANT_RATE", 0, 0, 1'000'000,
                                  "requests per second of one tenant on this edge; 0: no limit");
+    out.auth_rate = in.integer("MILLRACE_AUTH_RATE", 10, 1, 1'000'000,
+                               "requests a minute of one address to each of the knowledge "
+                               "product's endpoints that take credentials");
+    out.chat_rate = in.integer("MILLRACE_CHAT_RATE", 60, 1, 1'000'000,
+                               "questions a minute of one user, or of one visitor of a widget; a "
+                               "widget's visitors together may ask ten times as many");
+    out.upload_rate = in.integer("MILLRACE_UPLOAD_RATE", 10, 1, 1'000'000,
+                                 "uploads a minute of one user, imports by operators aside");
     out.uploads_max = in.integer("MILLRACE_UPLOADS_MAX", 64, 1, 100'000, "uploads at once");
     out.visitors_max = in.integer("MILLRACE_VISITORS_MAX", 256, 1, 100'000,
                                   "requests without a credential, such as logins, at once");

@@ -33,15 +33,20 @@ def eventually(condition, seconds=30, what="the condition"):
         time.sleep(0.02)  # the pace of asking, not a guess of how long it takes
 
 
+# The contracts count by address, and all clients of a test have the same.
+UNLIMITED = {"MILLRACE_AUTH_RATE": "100000", "MILLRACE_CHAT_RATE": "100000", "MILLRACE_UPLOAD_RATE": "100000"}
+
+
 class Stack:
     """scripts/run in a folder of its own."""
 
     def __init__(self, edges=1, workers=None, probe=True, env=None):
+        env = {**UNLIMITED, **(env or {})}
         self.home = tempfile.mkdtemp(prefix="millrace-e2e-")
         os.chmod(self.home, 0o755)
-        self.environment = dict(os.environ, MILLRACE_HOME=self.home, MILLRACE_PROBE="1" if probe else "0", **(env or {}))
+        self.environment = dict(os.environ, MILLRACE_HOME=self.home, MILLRACE_PROBE="1" if probe else "0", **env)
         for name in [n for n in self.environment if n.startswith("MILLRACE_") and n not in (
-                "MILLRACE_HOME", "MILLRACE_PROBE", "MILLRACE_BIN_DIR") and n not in (env or {})]:
+                "MILLRACE_HOME", "MILLRACE_PROBE", "MILLRACE_BIN_DIR") and n not in env]:
             del self.environment[name]
         self.environment.setdefault("MILLRACE_EDGE_PORT", "0")  # another system may take 8080 while this one's edge is down
         self.arguments = ["--no-demo", "--no-build", "--edges", str(edges)]

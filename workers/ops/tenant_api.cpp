@@ -59,7 +59,7 @@ Task<Result<std::string>> sign_in(Context& context, domain::identity::Principal 
     auto token = domain::identity::make_session_token();
     const domain::identity::NewSession session{.tenant = owner.tenant,
                                                .user = owner.user,
-                                               .audience = owner.audience,
+                                               .audience = owner.audience + " bulk",
                                                .client = "millrace-ops",
                                                .lifetime = 24h};
     CO_TRY_VOID(co_await context.owner().run(domain::identity::insert_session(session, token),

@@ -3,7 +3,9 @@
 #include "shared/domain/knowledge/chats.hpp"
 
 #include <algorithm>
+#include <tuple>
 
+#include "edge/middleware/client_address.hpp"
 #include "edge/surfaces/knowledge/knowledge.hpp"
 
 namespace millrace::edge::surfaces::knowledge {
@@ -12,6 +14,7 @@ using domain::jobs::NewJob;
 using middleware::Auth;
 using middleware::Endpoint;
 using middleware::Exchange;
+using middleware::Limit;
 using server::Method;
 using server::Response;
 
@@ -43,11 +46,37 @@ Task<Result<Response>> ask(Ports ports, Exchange& exchange) {
     });
 }
 
+Task<Result<Response>> ask_as_user(Ports ports, Exchange& exchange) {
+    CO_TRY_VOID(co_await take_user_rate(ports, exchange, "chats", ports.deployment.chat_rate));
+    co_return co_await ask(ports, exchange);
+}
+
+/// A visitor is an address: the widget's key is the same for all.
+Task<Result<Response>> ask_as_visitor(Ports ports, Exchange& exchange) {
+    const auto tenant = exchange.who().tenant.str();
+    const int rate = ports.deployment.chat_rate;
+    for (const auto& [name, max, whom] :
+         {std::tuple("widget_visitor", rate,
+                     tenant + " " + middleware::limit_key(exchange.client_address)),
+          std::tuple("widget", 10 * rate, tenant)}) {
+        std::vector<Limit> limits;
+        limits.push_back(
+            {.name = name, .per = Limit::Per::subject, .max = max, .window = k_minute});
+        CO_TRY_VOID(
+            co_await middleware::take_limits(ports.limits, exchange, std::move(limits), whom));
+    }
+    CO_TRY(auto response, co_await ask(ports, exchange));
+    response.headers.emplace_back("Cross-Origin-Resource-Policy", "cross-origin");
+    co_return response;
+}
+
 }  // namespace
 
 std::vector<Endpoint> chats_endpoints(Ports ports) {
     return {{Method::post, "/api/v1/chats/rag", "askQuestion", Auth::bearer,
-             [ports](Exchange& exchange) { return ask(ports, exchange); }}};
+             [ports](Exchange& exchange) { return ask_as_user(ports, exchange); }},
+            {Method::post, "/api/v1/chats/widget/chat", "askFromWidget", Auth::widget,
+             [ports](Exchange& exchange) { return ask_as_visitor(ports, exchange); }}};
 }
 
 }  // namespace millrace::edge::surfaces::knowledge

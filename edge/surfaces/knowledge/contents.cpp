@@ -45,12 +45,6 @@ json::Object file_json(const File& file) {
     return out;
 }
 
-Result<void> require_admin(const Exchange& exchange) {
-    if (exchange.who().is_admin()) return {};
-    return fail(ErrorCode::forbidden,
-                "only an administrator or the owner of the tenant may do this");
-}
-
 Result<std::int64_t> integer_param(const Exchange& exchange, std::string_view name,
                                    std::int64_t otherwise, std::int64_t min, std::int64_t max) {
     const auto text = exchange.request.query_param(name);
@@ -302,6 +296,7 @@ Task<Result<void>> create_file(Ports ports, middleware::Principal who,
 
 Task<Result<Response>> upload(Ports ports, Exchange& exchange) {
     CO_TRY_VOID(require_admin(exchange));
+    CO_TRY_VOID(co_await take_user_rate(ports, exchange, "uploads", ports.deployment.upload_rate));
     const auto boundary = middleware::multipart_boundary(exchange.request.header("content-type"));
     if (!boundary) {
         co_return fail(ErrorCode::invalid,

@@ -6,15 +6,35 @@
 
 #include "edge/middleware/job_gate.hpp"
 #include "edge/surfaces/jobs/jobs.hpp"
-#include "shared/domain/identity/accounts.hpp"
+#include "shared/domain/identity/challenges.hpp"
+#include "shared/domain/identity/tenants.hpp"
+#include "shared/domain/identity/widget_keys.hpp"
 #include "shared/domain/jobs/publish.hpp"
 #include "shared/domain/knowledge/files.hpp"
+#include "shared/domain/mail/letter.hpp"
 #include "shared/object_store/object_store.hpp"
 
 namespace millrace::edge::surfaces::knowledge {
 
+inline constexpr auto k_minute = std::chrono::seconds(60);
+inline constexpr std::string_view k_product = "Millrace Knowledge";  ///< as mails call it
+
+/// What of the configuration is answered or used here.
+struct Deployment {
+    std::string public_url, secret_key;
+    std::string llm_model, embedding_model;                ///< of a tenant that chose none
+    int auth_rate = 10, chat_rate = 60, upload_rate = 10;  ///< a minute (contract §6)
+};
+
 struct Ports {
+    const Deployment& deployment;
     domain::identity::Accounts& accounts;
+    const domain::identity::RefreshTokens& refresh_tokens;
+    domain::identity::Challenges& challenges;
+    domain::identity::Tenants& tenants;
+    const domain::identity::WidgetKeys& widget_keys;
+    postgres::Database& app;
+    middleware::RateLimits& limits;
     domain::knowledge::Files& files;
     domain::jobs::Publisher& publisher;
     postgres::Database& pipeline;  ///< millrace_pipeline, for idempotency keys
@@ -25,9 +45,35 @@ struct Ports {
     const std::vector<std::string>& models;  ///< names that a question may use
 };
 
+/// `forbidden` to everybody but ADMINs and the owner ("Admin" in the contract).
+[[nodiscard]] Result<void> require_admin(const middleware::Exchange& exchange);
+
+/// Counts the request of this user against `max` a minute.
+Task<Result<void>> take_user_rate(Ports ports, middleware::Exchange& exchange,
+                                  std::string_view name, int max);
+
+/// Runs `calls` in one transaction of `tenant` together with the acceptance of the mail; what they
+/// returned. The mail is a job of nobody's list.
+Task<Result<std::vector<postgres::Rows>>> commit_with_mail(Ports ports,
+                                                           middleware::Exchange& exchange,
+                                                           base::TenantId tenant,
+                                                           std::vector<postgres::Call> calls,
+                                                           domain::mail::Letter letter);
+
+/// Uses an invitation's link up: a new account, or `existing` moves.
+Task<Result<domain::identity::Tenants::Joined>> accept_invitation(
+    Ports ports, middleware::Exchange& exchange, domain::identity::Acceptance acceptance,
+    std::optional<base::UserId> existing);
+/// Sets a new password by a mailed link.
+Task<Result<void>> confirm_reset(Ports ports, middleware::Exchange& exchange,
+                                 std::string_view body);
+
 /// `{detail, error_code, timestamp}`; invalid input is 422.
 [[nodiscard]] middleware::Surface surface();
 [[nodiscard]] std::vector<middleware::Endpoint> auth_endpoints(Ports ports);
+[[nodiscard]] std::vector<middleware::Endpoint> tenants_endpoints(Ports ports);
+/// /console: what links in mails open.
+[[nodiscard]] std::vector<middleware::Endpoint> page_endpoints(Ports ports);
 [[nodiscard]] std::vector<middleware::Endpoint> contents_endpoints(Ports ports);
 [[nodiscard]] std::vector<middleware::Endpoint> chats_endpoints(Ports ports);
 

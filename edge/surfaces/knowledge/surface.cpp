@@ -36,11 +36,39 @@ std::string_view error_code(const Error& error) {
 
 }  // namespace
 
+Result<void> require_admin(const middleware::Exchange& exchange) {
+    if (exchange.who().is_admin()) return {};
+    return fail(ErrorCode::forbidden,
+                "only an administrator or the owner of the tenant may do this");
+}
+
+Task<Result<void>> take_user_rate(Ports ports, middleware::Exchange& exchange,
+                                  std::string_view name, int max) {
+    using middleware::Limit;
+    if (exchange.who().opens("bulk")) co_return Result<void>{};  // an operator's session
+    std::vector<Limit> limits;
+    limits.push_back({.name = name, .per = Limit::Per::user, .max = max, .window = k_minute});
+    co_return co_await middleware::take_limits(ports.limits, exchange, std::move(limits));
+}
+
+Task<Result<std::vector<postgres::Rows>>> commit_with_mail(Ports ports,
+                                                           middleware::Exchange& exchange,
+                                                           base::TenantId tenant,
+                                                           std::vector<postgres::Call> calls,
+                                                           domain::mail::Letter letter) {
+    letter.data["product"] = k_product;
+    auto job = domain::mail::make_job(letter, ports.catalog, ports.deployment.secret_key,
+                                      exchange.trace, tenant);
+    co_return co_await domain::jobs::accept_with(ports.app, ports.publisher, std::move(calls),
+                                                 std::move(job), exchange.deadline);
+}
+
 middleware::Surface surface() {
     return {.name = "knowledge",
-            .prefixes = {"/api/v1"},
+            .prefixes = {"/api/v1", "/console"},
             .invalid_status = 422,
             .audience = "knowledge",
+            .open_paths = {"/api/v1/chats/widget/chat"},
             .render = [](const Error& error, int, const telemetry::TraceContext&) {
                 json::Object body{{"detail", error.detail},
                                   {"error_code", error_code(error)},

@@ -72,12 +72,14 @@ const Principal* Credentials::known(std::string_view token) {
 Task<Result<Principal>> Credentials::resolve(std::string token, Deadline deadline) {
     async::OneShot<Result<Principal>> done(executor_);
     Asked asked{.token_hash = {}, .session = {}, .deadline = deadline, .done = done};
+    std::optional<Claims> said;
     auto until = std::chrono::steady_clock::now() + k_trusted;
     if (token.starts_with(k_token_prefix)) {
         asked.token_hash = hash_of(token);
     } else {
         const auto now = std::chrono::system_clock::now();
-        CO_TRY(const auto claims, tokens_.verify(token, now));
+        CO_TRY(said, tokens_.verify(token, now));
+        const auto& claims = *said;
         if (claims.type == "refresh") co_return refuse_credential("a refresh token opens nothing");
         asked.session = claims.session;
         // Never trusted beyond its own end.
@@ -90,6 +92,8 @@ Task<Result<Principal>> Credentials::resolve(std::string token, Deadline deadlin
                        {.retry_after = std::chrono::seconds(1)});
     }
     CO_TRY(auto principal, co_await done.wait());
+    if (said && (said->user != principal.user || said->audience != principal.audience))
+        co_return refuse_credential("it is not for its session");
     if (known_.size() >= k_kept_max) known_.clear();
     known_.insert_or_assign(std::move(token), Known{principal, until});
     co_return principal;

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 
-#include "shared/base/crypto.hpp"
 #include "shared/json/reader.hpp"
 #include "shared/json/writer.hpp"
 
@@ -24,16 +23,6 @@ ON CONFLICT DO NOTHING)sql"};
 constexpr std::size_t k_query_max = 1000;
 constexpr int k_top_k_max = 20;
 constexpr int k_max_tokens_max = 8192;
-
-/// Version 8 (RFC 9562 §5.8): the first half of a SHA-256.
-base::Uuid named_uuid(std::string_view name) {
-    const auto digest = base::sha256(name);
-    base::Uuid id;
-    std::copy_n(digest.begin(), id.bytes.size(), id.bytes.begin());
-    id.bytes[6] = static_cast<std::uint8_t>((id.bytes[6] & 0x0F) | 0x80);
-    id.bytes[8] = static_cast<std::uint8_t>((id.bytes[8] & 0x3F) | 0x80);
-    return id;
-}
 
 bool is_blank(std::string_view text) {
     // The ideographic space is three bytes; whatever is left of them decides.
@@ -90,7 +79,7 @@ Result<AnswerRequested> decode_question(std::string_view body, const identity::P
     const auto given = session ? base::Uuid::parse(*session) : std::nullopt;
     out.new_conversation = !session;
     out.conversation = given     ? *given
-                       : session ? named_uuid(who.user.str() + "\n" + *session)
+                       : session ? base::named_uuid(who.user.str() + "\n" + *session)
                                  : base::uuid_v7();
     return out;
 }
