@@ -10,7 +10,8 @@ Config Config::read(config::Loader& in) {
             .objects = config::Objects::read(in),
             .secrets = config::Secrets::read(in),
             .edge = config::Edge::read(in),
-            .models = config::Models::read(in)};
+            .models = config::Models::read(in),
+            .karte = config::Karte::read(in)};
 }
 
 }  // namespace millrace::edge

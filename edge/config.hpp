@@ -12,6 +12,7 @@ struct Config {
     config::Secrets secrets;
     config::Edge edge;
     config::Models models;
+    config::Karte karte;
 
     static Config read(config::Loader& in);
 };

@@ -160,18 +160,34 @@ Task<Result<void>> serve(service::Service& service, const Config& config, Stores
     domain::identity::Accounts accounts(*stores.app, passwords, tokens);
     domain::identity::Credentials credentials(tasks, *stores.app, tokens);
     middleware::RateLimits limits(*stores.redis.client);
+    domain::identity::Challenges challenges(*stores.app, config.secrets.key);
+    domain::identity::DevelopmentUsers development_users(*stores.app);
     domain::knowledge::Files files(*stores.app);
 
     surfaces::jobs::LiveTails tails({gate, watch, live, *stores.redis.subscriber, tasks});
     surfaces::jobs::Ports job_ports{gate, reader, live, tails, catalog, config.edge.probe};
-    surfaces::knowledge::Ports knowledge_ports{accounts,        files,    publisher,
-                                               *stores.durable, *objects, gate,
-                                               job_ports,       catalog,  config.models.aliases};
+    const domain::mail::Post post{*stores.app, publisher, catalog, config.secrets.key};
+    const bool development = config.process.development;
+    const Ports ports{
+        .jobs = job_ports,
+        .knowledge = {accounts, files, publisher, *stores.durable, *objects, gate, job_ports,
+                      catalog, config.models.aliases},
+        .karte = {*stores.app,
+                  challenges,
+                  tokens,
+                  post,
+                  limits,
+                  config.edge.public_url,
+                  {.checkout = config.karte.checkout_url, .success = config.karte.success_url}},
+        .planner = {*stores.app, challenges, post, limits, development},
+        .habits = {*stores.app}};
     middleware::Admission admission(service.executor(), admission_options(config.edge));
-    middleware::Pipeline pipeline(all_surfaces(), all_endpoints(job_ports, knowledge_ports),
-                                  credentials, limits, admission, service.tracer(),
-                                  service.metrics(),
-                                  {.cors_origins = config.edge.cors_origins, .proxies = *proxies});
+    middleware::Pipeline pipeline(
+        all_surfaces(development), all_endpoints(ports), credentials, limits, admission,
+        service.tracer(), service.metrics(),
+        {.cors_origins = config.edge.cors_origins,
+         .proxies = *proxies,
+         .development_users = development ? &development_users : nullptr});
     auto server = server::make_server(service.executor(), pipeline, server_options(config.edge));
     observe(service.metrics(), *server, acceptor, publisher);
     observe_admission(service.metrics(), admission);

@@ -19,6 +19,16 @@ bool equals(std::string_view a, std::string_view b) {
     const auto lower = [](unsigned char c) { return c >= 'A' && c <= 'Z' ? c + 32 : c; };
     return std::ranges::equal(a, b, {}, lower, lower);
 }
+std::vector<RateLimits::Asked> asked_of(const Exchange& exchange, const std::vector<Limit>& which,
+                                        const std::string& subject) {
+    std::vector<RateLimits::Asked> asked;
+    for (const auto& limit : which) {
+        asked.push_back({limit, limit.per == Limit::Per::ip     ? limit_key(exchange.client_address)
+                                : limit.per == Limit::Per::user ? exchange.who().user.str()
+                                                                : subject});
+    }
+    return asked;
+}
 }  // namespace
 
 Preference parse_prefer(std::string_view header) {
@@ -54,18 +64,18 @@ server::Response json_response(int status, std::string body) {
 
 Task<Result<void>> take_limits(RateLimits& limits, Exchange& exchange, std::vector<Limit> which,
                                std::string subject) {
-    std::vector<RateLimits::Asked> asked;
-    for (const auto& limit : which) {
-        asked.push_back({limit, limit.per == Limit::Per::ip     ? limit_key(exchange.client_address)
-                                : limit.per == Limit::Per::user ? exchange.who().user.str()
-                                                                : subject});
-    }
-    const auto standings = co_await limits.take(std::move(asked), exchange.deadline);
+    const auto standings =
+        co_await limits.take(asked_of(exchange, which, subject), exchange.deadline);
     if (standings.empty()) co_return Result<void>{};
     exchange.standing = standings.back();
     if (!exchange.standing->allowed)
         co_return RateLimits::refusal(*exchange.standing, std::chrono::system_clock::now());
     co_return Result<void>{};
+}
+
+Task<Result<void>> forget_limits(RateLimits& limits, Exchange& exchange, std::vector<Limit> which,
+                                 std::string subject) {
+    return limits.forget(asked_of(exchange, which, subject), exchange.deadline);
 }
 
 }  // namespace millrace::edge::middleware
