@@ -32,7 +32,8 @@ void put_standing(server::Response& response, const Standing& standing) {
 Priority priority_of(const Exchange& exchange) {
     const auto& endpoint = *exchange.endpoint;
     const bool reads = endpoint.method == server::Method::get;
-    if (endpoint.auth == Auth::none) return reads ? Priority::health : Priority::visitor;
+    if (endpoint.pattern.ends_with("/health")) return Priority::health;
+    if (endpoint.auth == Auth::none && !reads) return Priority::visitor;
     if (endpoint.body.stream) return Priority::upload;
     return reads ? Priority::read : Priority::write;
 }

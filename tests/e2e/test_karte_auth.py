@@ -7,7 +7,7 @@ import unittest
 import urllib.parse
 import uuid
 
-from support import Client, Stack, mail_link, register
+from support import Client, Stack, eventually, mail_link, register
 
 SEND = "/api/auth-send-magic-link"
 VERIFY = "/api/auth-verify-token"
@@ -119,7 +119,6 @@ class Karte(unittest.TestCase):
         other = Client(self.stack.edge(2), token)
         self.assertEqual(other.call("GET", "/api/jobs").status, 200)
         self.assertEqual(Client(self.stack.edge(), token).call("DELETE", "/api/auth-session").status, 204)
-        from support import eventually
         eventually(lambda: other.call("GET", "/api/jobs").status == 401, 5, "the end of the session on the other edge")
 
     def test_known_and_unknown_addresses_get_the_same(self):

@@ -34,7 +34,8 @@ Task<Result<Response>> reset_limits(Ports ports, Exchange& exchange) {
     if (!exchange.request.body.empty()) {
         CO_TRY(const auto document, json::parse(exchange.request.body));
         auto in = document.reader();
-        if (auto email = in.optional_string("email", {1, 254})) subject = base::ascii_lower(*email);
+        const auto email = in.optional_string("email", {0, 254});
+        if (email && !email->empty()) subject = base::ascii_lower(*email);
         if (auto error = in.error()) co_return std::unexpected(std::move(*error));
     }
     CO_TRY_VOID(co_await middleware::forget_limits(
