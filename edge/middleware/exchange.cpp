@@ -1,9 +1,12 @@
 #include "edge/middleware/exchange.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <charconv>
 
 #include "edge/middleware/client_address.hpp"
+#include "shared/base/utf8.hpp"
 
 namespace millrace::edge::middleware {
 
@@ -53,6 +56,12 @@ Preference parse_prefer(std::string_view header) {
         }
     }
     return out;
+}
+
+std::string client_of(const Exchange& exchange) {
+    const auto agent = base::utf8_prefix(exchange.request.header("user-agent"), 200);
+    if (!base::is_valid_utf8(agent)) return exchange.client_address;
+    return fmt::format("{} {}", exchange.client_address, agent);
 }
 
 server::Response json_response(int status, std::string body) {

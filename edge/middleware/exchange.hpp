@@ -70,6 +70,9 @@ Task<Result<void>> take_limits(RateLimits& limits, Exchange& exchange, std::vect
 Task<Result<void>> forget_limits(RateLimits& limits, Exchange& exchange, std::vector<Limit> which,
                                  std::string subject);
 
+/// Address and user agent, for the owner of a session to recognise.
+[[nodiscard]] std::string client_of(const Exchange& exchange);
+
 [[nodiscard]] server::Response json_response(int status, std::string body);
 
 }  // namespace millrace::edge::middleware

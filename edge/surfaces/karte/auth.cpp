@@ -1,7 +1,5 @@
 // Contract karte.md, "認証系API", and the page that a mailed link opens (design §4).
 
-#include <fmt/format.h>
-
 #include "edge/surfaces/karte/karte.hpp"
 #include "edge/web/page.hpp"
 #include "shared/base/crypto.hpp"
@@ -88,6 +86,8 @@ Task<Result<Response>> show_login(Ports ports, Exchange& exchange) {
 Task<Result<Response>> confirm_login(Ports ports, Exchange& exchange) {
     CO_TRY_VOID(web::require_same_origin(exchange.request, ports.public_url));
     const std::string token(exchange.request.params[0]);
+    CO_TRY(const auto seen, co_await ports.challenges.see_link(k_link, token, exchange.deadline));
+    if (!seen) co_return notice_page(410, Notice::stale, web::locale_of(exchange.request));
     CO_TRY(const auto transaction, co_await ports.app.begin(exchange.deadline));
     CO_TRY(const auto rows, co_await transaction->run(ports.challenges.use_link_call(k_link, token),
                                                       exchange.deadline));
@@ -122,17 +122,15 @@ Task<Result<std::string>> admit(Ports ports, Exchange& exchange, postgres::Trans
         .address = address,
         .locale = std::string(web::locale_of(exchange.request))};
     if (!ports.destinations.checkout.empty()) {
-        CO_TRY_VOID(co_await transaction.run(ensure_person(person), exchange.deadline));
+        CO_TRY(const auto rows, co_await transaction.run(ensure_person(person), exchange.deadline));
+        CO_TRY_VOID(domain::identity::require_active(domain::identity::person(rows)));
         co_return ports.destinations.checkout;
     }
-    const auto agent = exchange.request.header("user-agent").substr(0, 200);
-    const domain::identity::NewSession session{
-        .tenant = {},
-        .user = {},
-        .audience = "karte",
-        .client =
-            fmt::format("{} {}", exchange.client_address, base::is_valid_utf8(agent) ? agent : ""),
-        .lifetime = k_session_lifetime};
+    const domain::identity::NewSession session{.tenant = {},
+                                               .user = {},
+                                               .audience = "karte",
+                                               .client = middleware::client_of(exchange),
+                                               .lifetime = k_session_lifetime};
     CO_TRY(const auto signed_in,
            co_await sign_in(transaction, person, session, {}, exchange.deadline));
     const auto now = std::chrono::system_clock::now();
@@ -152,23 +150,27 @@ Task<Result<std::string>> admit(Ports ports, Exchange& exchange, postgres::Trans
 /// Takes the token that the button's answer leads here with, and that of the mailed link itself:
 /// only programs, which know what they do, bring the latter here.
 Task<Result<Response>> verify_token(Ports ports, Exchange& exchange) {
-    using domain::identity::Challenges;
     const auto token = exchange.request.query_param("token");
     if (!token || token->empty()) {
         co_return fail(ErrorCode::invalid, "token: トークンが指定されていません。",
                        {.field = "token"});
     }
-    CO_TRY(const auto transaction, co_await ports.app.begin(exchange.deadline));
-    std::optional<domain::identity::Redeemed> proof;
-    for (const auto* purpose : {k_handover, k_link}) {
-        CO_TRY(const auto rows,
-               co_await transaction->run(ports.challenges.use_link_call(purpose, *token),
-                                         exchange.deadline));
-        if ((proof = Challenges::redeemed(rows))) break;
+    // Looked at before a transaction is begun, of which there are few: wrong tokens are cheap.
+    const auto* purpose = k_handover;
+    CO_TRY(auto seen, co_await ports.challenges.see_link(purpose, *token, exchange.deadline));
+    if (!seen) {
+        purpose = k_link;
+        CO_TRY(seen, co_await ports.challenges.see_link(purpose, *token, exchange.deadline));
     }
-    if (!proof) co_return refuse_token(exchange.request);
-    // HEAD only asks: the transaction ends without a commit.
+    if (!seen) co_return refuse_token(exchange.request);
+    // HEAD only asks.
     if (exchange.request.method == Method::head) co_return middleware::json_response(200, {});
+    CO_TRY(const auto transaction, co_await ports.app.begin(exchange.deadline));
+    CO_TRY(const auto rows,
+           co_await transaction->run(ports.challenges.use_link_call(purpose, *token),
+                                     exchange.deadline));
+    const auto proof = domain::identity::Challenges::redeemed(rows);
+    if (!proof) co_return refuse_token(exchange.request);
     CO_TRY(auto location, co_await admit(ports, exchange, *transaction, proof->subject));
     CO_TRY_VOID(co_await transaction->commit(exchange.deadline));
     co_return redirect(302, std::move(location));

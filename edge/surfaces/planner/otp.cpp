@@ -124,13 +124,11 @@ Task<Result<Response>> sign_in_by(Ports ports, Exchange& exchange, Asked asked) 
         CO_TRY_VOID(co_await transaction->commit(exchange.deadline));  // the try counts
         co_return wrong_code();
     }
-    const auto agent = exchange.request.header("user-agent").substr(0, 200);
     const domain::identity::NewSession session{
         .tenant = {},
         .user = {},
         .audience = std::string(domain::identity::k_planner_audience),
-        .client =
-            fmt::format("{} {}", exchange.client_address, base::is_valid_utf8(agent) ? agent : ""),
+        .client = middleware::client_of(exchange),
         .lifetime = k_session_lifetime};
     const domain::identity::NewPerson person{
         .realm = k_realm,

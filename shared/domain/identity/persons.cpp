@@ -20,14 +20,16 @@ Person person(const postgres::Rows& rows) {
             .is_active = row.get<bool>(2)};
 }
 
+Result<void> require_active(const Person& person) {
+    if (person.is_active) return {};
+    return fail(ErrorCode::forbidden, "this account is closed", {.reason = "ACCOUNT_CLOSED"});
+}
+
 Task<Result<Person>> sign_in(postgres::Transaction& transaction, NewPerson wanted,
                              NewSession session, std::string token, Deadline deadline) {
     CO_TRY(const auto rows, co_await transaction.run(ensure_person(wanted), deadline));
     const auto found = person(rows);
-    if (!found.is_active) {
-        co_return fail(ErrorCode::forbidden, "this account is closed",
-                       {.reason = "ACCOUNT_CLOSED"});
-    }
+    CO_TRY_VOID(require_active(found));
     session.user = found.user;
     session.tenant = found.tenant;
     CO_TRY_VOID(co_await transaction.run(postgres::set_tenant(found.tenant), deadline));

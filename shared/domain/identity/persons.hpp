@@ -31,6 +31,8 @@ struct Person {
 /// The account of the address, made if there is none. Read with person().
 [[nodiscard]] postgres::Call ensure_person(const NewPerson& person);
 [[nodiscard]] Person person(const postgres::Rows& rows);
+/// `forbidden` (ACCOUNT_CLOSED).
+[[nodiscard]] Result<void> require_active(const Person& person);
 
 /// In `transaction`, which ends up with the person's tenant set: the account, and a session of it.
 /// `session` needs neither tenant nor user. `token` as of insert_session(). `forbidden`: the
