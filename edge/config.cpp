@@ -11,7 +11,8 @@ Config Config::read(config::Loader& in) {
             .secrets = config::Secrets::read(in),
             .edge = config::Edge::read(in),
             .models = config::Models::read(in),
-            .embeddings = config::Embeddings::read(in)};
+            .embeddings = config::Embeddings::read(in),
+            .karte = config::Karte::read(in)};
 }
 
 }  // namespace millrace::edge

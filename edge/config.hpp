@@ -13,6 +13,7 @@ struct Config {
     config::Edge edge;
     config::Models models;
     config::Embeddings embeddings;
+    config::Karte karte;
 
     static Config read(config::Loader& in);
 };

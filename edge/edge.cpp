@@ -177,32 +177,48 @@ Task<Result<void>> serve(service::Service& service, const Config& config, Stores
     domain::identity::Credentials credentials(tasks, *stores.app, tokens);
     domain::identity::WidgetKeys widget_keys(*stores.app, config.secrets.all());
     middleware::RateLimits limits(*stores.redis.client);
+    domain::identity::DevelopmentUsers development_users(*stores.app);
     domain::knowledge::Files files(*stores.app);
 
     surfaces::jobs::LiveTails tails({gate, watch, live, *stores.redis.subscriber, tasks});
     surfaces::jobs::Ports job_ports{gate, reader, live, tails, catalog, config.edge.probe};
     const auto deployment = knowledge_deployment(config);
-    surfaces::knowledge::Ports knowledge_ports{.deployment = deployment,
-                                               .accounts = accounts,
-                                               .refresh_tokens = refresh_tokens,
-                                               .challenges = challenges,
-                                               .tenants = tenants,
-                                               .widget_keys = widget_keys,
-                                               .app = *stores.app,
-                                               .limits = limits,
-                                               .files = files,
-                                               .publisher = publisher,
-                                               .pipeline = *stores.durable,
-                                               .objects = *objects,
-                                               .gate = gate,
-                                               .jobs = job_ports,
-                                               .catalog = catalog,
-                                               .models = config.models.aliases};
+    const domain::mail::Post post{*stores.app, publisher, catalog, config.secrets.key};
+    const bool development = config.process.development;
+    const Ports ports{
+        .jobs = job_ports,
+        .knowledge = {.deployment = deployment,
+                      .accounts = accounts,
+                      .refresh_tokens = refresh_tokens,
+                      .challenges = challenges,
+                      .tenants = tenants,
+                      .widget_keys = widget_keys,
+                      .app = *stores.app,
+                      .limits = limits,
+                      .files = files,
+                      .publisher = publisher,
+                      .pipeline = *stores.durable,
+                      .objects = *objects,
+                      .gate = gate,
+                      .jobs = job_ports,
+                      .catalog = catalog,
+                      .models = config.models.aliases},
+        .karte = {*stores.app,
+                  challenges,
+                  tokens,
+                  post,
+                  limits,
+                  config.edge.public_url,
+                  {.checkout = config.karte.checkout_url, .success = config.karte.success_url}},
+        .planner = {*stores.app, challenges, post, limits, development},
+        .habits = {*stores.app}};
     middleware::Admission admission(service.executor(), admission_options(config.edge));
-    middleware::Pipeline pipeline(all_surfaces(), all_endpoints(job_ports, knowledge_ports),
-                                  credentials, widget_keys, limits, admission, service.tracer(),
-                                  service.metrics(),
-                                  {.cors_origins = config.edge.cors_origins, .proxies = *proxies});
+    middleware::Pipeline pipeline(
+        all_surfaces(development), all_endpoints(ports), credentials, widget_keys, limits,
+        admission, service.tracer(), service.metrics(),
+        {.cors_origins = config.edge.cors_origins,
+         .proxies = *proxies,
+         .development_users = development ? &development_users : nullptr});
     auto server = server::make_server(service.executor(), pipeline, server_options(config.edge));
     observe(service.metrics(), *server, acceptor, publisher);
     observe_admission(service.metrics(), admission);

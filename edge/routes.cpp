@@ -4,28 +4,29 @@
 
 namespace millrace::edge {
 
-std::vector<middleware::Surface> all_surfaces() {
-    return {surfaces::knowledge::surface(),
+std::vector<middleware::Surface> all_surfaces(bool development) {
+    return {surfaces::knowledge::surface(), surfaces::karte::surface(),
+            surfaces::planner::surface(development), surfaces::habits::surface(),
             middleware::problem_surface()};  // the last one owns what nobody owns
 }
 
-std::vector<middleware::Endpoint> all_endpoints(surfaces::jobs::Ports jobs,
-                                                surfaces::knowledge::Ports knowledge) {
-    std::vector<middleware::Endpoint> out = {
-        {server::Method::get, "/health", "health", middleware::Auth::none,
-         [](middleware::Exchange&) -> Task<Result<server::Response>> {
-             co_return middleware::json_response(200, R"({"status":"ok"})");
-         }}};
+std::vector<middleware::Endpoint> all_endpoints(const Ports& ports) {
+    std::vector<middleware::Endpoint> out;
     const auto add = [&out](std::vector<middleware::Endpoint> more) {
         out.insert(out.end(), std::make_move_iterator(more.begin()),
                    std::make_move_iterator(more.end()));
     };
-    add(surfaces::jobs::endpoints(jobs));
-    add(surfaces::knowledge::auth_endpoints(knowledge));
-    add(surfaces::knowledge::tenants_endpoints(knowledge));
-    add(surfaces::knowledge::page_endpoints(knowledge));
-    add(surfaces::knowledge::contents_endpoints(knowledge));
-    add(surfaces::knowledge::chats_endpoints(knowledge));
+    add(surfaces::jobs::endpoints(ports.jobs));
+    add(surfaces::knowledge::auth_endpoints(ports.knowledge));
+    add(surfaces::knowledge::tenants_endpoints(ports.knowledge));
+    add(surfaces::knowledge::page_endpoints(ports.knowledge));
+    add(surfaces::knowledge::contents_endpoints(ports.knowledge));
+    add(surfaces::knowledge::chats_endpoints(ports.knowledge));
+    add(surfaces::karte::auth_endpoints(ports.karte));
+    add(surfaces::planner::health_endpoints(ports.planner));
+    add(surfaces::planner::otp_endpoints(ports.planner));
+    add(surfaces::planner::test_endpoints(ports.planner));
+    add(surfaces::habits::quota_endpoints(ports.habits));
     return out;
 }
 

@@ -1,13 +1,23 @@
 #pragma once
 // Every surface and every route of the edge, from every product's own table.
 
+#include "edge/surfaces/habits/habits.hpp"
 #include "edge/surfaces/jobs/jobs.hpp"
+#include "edge/surfaces/karte/karte.hpp"
 #include "edge/surfaces/knowledge/knowledge.hpp"
+#include "edge/surfaces/planner/planner.hpp"
 
 namespace millrace::edge {
 
-[[nodiscard]] std::vector<middleware::Surface> all_surfaces();
-[[nodiscard]] std::vector<middleware::Endpoint> all_endpoints(surfaces::jobs::Ports jobs,
-                                                              surfaces::knowledge::Ports knowledge);
+struct Ports {
+    surfaces::jobs::Ports jobs;
+    surfaces::knowledge::Ports knowledge;
+    surfaces::karte::Ports karte;
+    surfaces::planner::Ports planner;
+    surfaces::habits::Ports habits;
+};
+
+[[nodiscard]] std::vector<middleware::Surface> all_surfaces(bool development);
+[[nodiscard]] std::vector<middleware::Endpoint> all_endpoints(const Ports& ports);
 
 }  // namespace millrace::edge

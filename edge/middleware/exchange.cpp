@@ -1,9 +1,12 @@
 #include "edge/middleware/exchange.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <charconv>
 
 #include "edge/middleware/client_address.hpp"
+#include "shared/base/utf8.hpp"
 
 namespace millrace::edge::middleware {
 
@@ -18,6 +21,16 @@ std::string_view trim(std::string_view text) {
 bool equals(std::string_view a, std::string_view b) {
     const auto lower = [](unsigned char c) { return c >= 'A' && c <= 'Z' ? c + 32 : c; };
     return std::ranges::equal(a, b, {}, lower, lower);
+}
+std::vector<RateLimits::Asked> asked_of(const Exchange& exchange, const std::vector<Limit>& which,
+                                        const std::string& subject) {
+    std::vector<RateLimits::Asked> asked;
+    for (const auto& limit : which) {
+        asked.push_back({limit, limit.per == Limit::Per::ip     ? limit_key(exchange.client_address)
+                                : limit.per == Limit::Per::user ? exchange.who().user.str()
+                                                                : subject});
+    }
+    return asked;
 }
 }  // namespace
 
@@ -45,6 +58,12 @@ Preference parse_prefer(std::string_view header) {
     return out;
 }
 
+std::string client_of(const Exchange& exchange) {
+    const auto agent = base::utf8_prefix(exchange.request.header("user-agent"), 200);
+    if (!base::is_valid_utf8(agent)) return exchange.client_address;
+    return fmt::format("{} {}", exchange.client_address, agent);
+}
+
 server::Response json_response(int status, std::string body) {
     server::Response response;
     response.status = status;
@@ -54,18 +73,18 @@ server::Response json_response(int status, std::string body) {
 
 Task<Result<void>> take_limits(RateLimits& limits, Exchange& exchange, std::vector<Limit> which,
                                std::string subject) {
-    std::vector<RateLimits::Asked> asked;
-    for (const auto& limit : which) {
-        asked.push_back({limit, limit.per == Limit::Per::ip     ? limit_key(exchange.client_address)
-                                : limit.per == Limit::Per::user ? exchange.who().user.str()
-                                                                : subject});
-    }
-    const auto standings = co_await limits.take(std::move(asked), exchange.deadline);
+    const auto standings =
+        co_await limits.take(asked_of(exchange, which, subject), exchange.deadline);
     if (standings.empty()) co_return Result<void>{};
     exchange.standing = standings.back();
     if (!exchange.standing->allowed)
         co_return RateLimits::refusal(*exchange.standing, std::chrono::system_clock::now());
     co_return Result<void>{};
+}
+
+Task<Result<void>> forget_limits(RateLimits& limits, Exchange& exchange, std::vector<Limit> which,
+                                 std::string subject) {
+    return limits.forget(asked_of(exchange, which, subject), exchange.deadline);
 }
 
 }  // namespace millrace::edge::middleware

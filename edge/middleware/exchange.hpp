@@ -68,6 +68,12 @@ struct Endpoint {
 /// Counts the request against limits, `subject` for those by subject; an Error when one refuses.
 Task<Result<void>> take_limits(RateLimits& limits, Exchange& exchange, std::vector<Limit> which,
                                std::string subject = {});
+/// Starts their counts anew.
+Task<Result<void>> forget_limits(RateLimits& limits, Exchange& exchange, std::vector<Limit> which,
+                                 std::string subject);
+
+/// Address and user agent, for the owner of a session to recognise.
+[[nodiscard]] std::string client_of(const Exchange& exchange);
 
 [[nodiscard]] server::Response json_response(int status, std::string body);
 

@@ -10,6 +10,7 @@
 #include "edge/middleware/client_address.hpp"
 #include "edge/middleware/exchange.hpp"
 #include "edge/server/router.hpp"
+#include "shared/domain/identity/development_users.hpp"
 #include "shared/domain/identity/sessions.hpp"
 #include "shared/domain/identity/widget_keys.hpp"
 #include "shared/telemetry/metrics.hpp"
@@ -20,6 +21,8 @@ struct PipelineOptions {
     std::vector<std::string> cors_origins;  ///< exact origins, beside the surfaces' own rules
     TrustedProxies proxies;
     std::chrono::milliseconds handler_deadline{5000};
+    /// Who `x-user-id` names, on surfaces that have it; null: nobody, as always in production.
+    domain::identity::DevelopmentUsers* development_users = nullptr;
 };
 
 class Pipeline final : public server::Application {

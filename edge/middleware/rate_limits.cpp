@@ -40,6 +40,12 @@ std::string key_of(const RateLimits::Asked& asked) {
                        base::hex(base::sha256(asked.id)).substr(0, 32));
 }
 
+base::WallTime end_of_window(const Limit& limit, base::WallTime now) {
+    if (!limit.aligned) return now + limit.window;
+    const auto since = duration_cast<seconds>(now.time_since_epoch());
+    return base::WallTime(since - since % limit.window + limit.window);
+}
+
 Standing standing_of(const Limit& limit, int count, base::WallTime reset) {
     return {.limit = limit,
             .allowed = count <= limit.max,
@@ -64,10 +70,23 @@ Task<std::vector<Standing>> RateLimits::take(std::vector<Asked> asked, Deadline 
     std::vector<Standing> out;
     const auto& counts = reply->array();
     for (std::size_t i = 0; i < asked.size() && 2 * i + 1 < counts.size(); ++i) {
-        out.push_back(standing_of(asked[i].limit, static_cast<int>(counts[2 * i].integer()),
-                                  now + milliseconds(counts[2 * i + 1].integer())));
+        auto reset = now + milliseconds(counts[2 * i + 1].integer());
+        // The reply took a moment: the end of an aligned window is a whole second all the same.
+        if (asked[i].limit.aligned) reset = round<seconds>(reset);
+        out.push_back(
+            standing_of(asked[i].limit, static_cast<int>(counts[2 * i].integer()), reset));
     }
     co_return out;
+}
+
+Task<Result<void>> RateLimits::forget(std::vector<Asked> asked, Deadline deadline) {
+    redis::Args command{"DEL"};
+    for (const auto& one : asked) {
+        command.push_back(key_of(one));
+        local_.erase(command.back());
+    }
+    CO_TRY_VOID(co_await redis_.command(std::move(command), deadline.capped(k_redis_timeout)));
+    co_return Result<void>{};
 }
 
 std::vector<Standing> RateLimits::take_locally(const std::vector<Asked>& asked,
@@ -85,7 +104,7 @@ std::vector<Standing> RateLimits::take_locally(const std::vector<Asked>& asked,
         // Too many callers to count each: those who come now share one count.
         const auto key = local_.size() >= k_local_max ? std::string(limit.name) : key_of(one);
         auto& window = local_[key];
-        if (window.end <= now) window = {.count = 0, .end = now + limit.window};
+        if (window.end <= now) window = {.count = 0, .end = end_of_window(limit, now)};
         out.push_back(standing_of(limit, ++window.count, window.end));
         if (!out.back().allowed) break;
     }

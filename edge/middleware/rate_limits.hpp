@@ -36,6 +36,11 @@ struct Standing {
     base::WallTime reset{};  ///< end of the window
 };
 
+/// The end of the window, as X-RateLimit-Reset has it.
+[[nodiscard]] inline std::int64_t reset_seconds(const Standing& standing) {
+    return std::chrono::ceil<std::chrono::seconds>(standing.reset).time_since_epoch().count();
+}
+
 class RateLimits {
  public:
     explicit RateLimits(redis::Client& redis) : redis_(redis) {}
@@ -51,6 +56,9 @@ class RateLimits {
     /// `rate_limited` with the seconds to wait, in the words of the limit.
     [[nodiscard]] static std::unexpected<Error> refusal(const Standing& standing,
                                                         base::WallTime now);
+
+    /// Starts anew for these.
+    Task<Result<void>> forget(std::vector<Asked> asked, Deadline deadline);
 
     static constexpr std::size_t k_local_max = 65'536;
 

@@ -1,5 +1,9 @@
 #include "edge/middleware/surface.hpp"
 
+#include <fmt/format.h>
+
+#include <algorithm>
+
 #include "shared/json/writer.hpp"
 
 namespace millrace::edge::middleware {
@@ -9,8 +13,9 @@ const Surface& surface_of(const std::vector<Surface>& surfaces, std::string_view
     std::size_t longest = 0;
     for (const auto& surface : surfaces) {
         for (const auto& prefix : surface.prefixes) {
+            const bool open = prefix.ends_with('-') || prefix.ends_with('/');
             const bool below = path.starts_with(prefix) &&
-                               (path.size() == prefix.size() || path[prefix.size()] == '/');
+                               (open || path.size() == prefix.size() || path[prefix.size()] == '/');
             if (below && prefix.size() > longest) {
                 longest = prefix.size();
                 best = &surface;
@@ -49,6 +54,14 @@ int http_status(const Error& error, int invalid_status) {
             return 500;
     }
     return 500;
+}
+
+std::string japanese_message(const Error& error, std::string_view advice) {
+    const bool is_english =
+        std::ranges::all_of(error.detail, [](unsigned char c) { return c < 0x80; });
+    if (!is_english) return error.detail;
+    return error.detail.empty() ? std::string(advice)
+                                : fmt::format("{}（{}）", advice, error.detail);
 }
 
 Surface problem_surface() {

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cstring>
 #include <filesystem>
 
 #include "shared/base/failpoint.hpp"
@@ -168,6 +170,26 @@ Edge Edge::read(Loader& in) {
     return out;
 }
 
+Karte Karte::read(Loader& in) {
+    Karte out{.checkout_url = in.text("MILLRACE_KARTE_CHECKOUT_URL", "",
+                                      "where who has not paid goes once signed in, such as a "
+                                      "payment link; empty: nobody has to pay"),
+              .success_url = in.text("MILLRACE_KARTE_SUCCESS_URL", "",
+                                     "where who may go on goes once signed in, with the session in "
+                                     "the fragment: #token=…; empty: a page of ours")};
+    for (const auto& [name, url] : {std::pair{"MILLRACE_KARTE_CHECKOUT_URL", &out.checkout_url},
+                                    std::pair{"MILLRACE_KARTE_SUCCESS_URL", &out.success_url}}) {
+        const auto clean = [](unsigned char c) {
+            return c > 0x20 && c < 0x7F && !std::strchr("#\"\\,;'", c);
+        };
+        const auto host = url->find("://");
+        const bool is_url = host != std::string::npos && host > 0 && host + 3 < url->size();
+        if (!url->empty() && !(is_url && std::ranges::all_of(*url, clean)))
+            in.problem(fmt::format("{}: must be a whole URL without a fragment", name));
+    }
+    return out;
+}
+
 Worker Worker::read(Loader& in) {
     Worker out;
     out.concurrency = in.integer("MILLRACE_CONCURRENCY", 32, 1, 10'000, "attempts running at once");
@@ -255,6 +277,7 @@ std::vector<std::string> known_names() {
     Objects::read(all);
     Secrets::read(all);
     Edge::read(all);
+    Karte::read(all);
     Worker::read(all);
     Models::read(all);
     Embeddings::read(all);

@@ -63,6 +63,12 @@ struct Edge {
     static Edge read(Loader& in);
 };
 
+/// Where karte's sign-in leads to; empty: not set.
+struct Karte {
+    std::string checkout_url, success_url;
+    static Karte read(Loader& in);
+};
+
 struct Worker {
     std::int64_t concurrency = 0, claimed_max = 0, fetch_max = 0;
     std::chrono::milliseconds lease{};

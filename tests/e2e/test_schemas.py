@@ -114,8 +114,6 @@ class OpenApi(unittest.TestCase):
         self.assertEqual(set(self.documents), surfaces, "one file per surface")
         for surface in surfaces:
             sources = glob.glob(os.path.join(ROOT, "edge/surfaces", surface, "*.cpp"))
-            if surface == "jobs":  # with the routes that are nobody's
-                sources.append(os.path.join(ROOT, "edge/routes.cpp"))
             text = "".join(read(path) for path in sources)
             table = ROUTE.findall(text)
             self.assertEqual(len(table), len(re.findall(r'Method::\w+,\s*"/', text)), "every row is understood")

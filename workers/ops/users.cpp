@@ -11,7 +11,7 @@
 #include "shared/base/utf8.hpp"
 #include "shared/domain/identity/address.hpp"
 #include "shared/domain/identity/passwords.hpp"
-#include "shared/domain/identity/persons.hpp"
+#include "shared/domain/identity/erasure.hpp"
 #include "shared/domain/jobs/live.hpp"
 #include "workers/ops/audit.hpp"
 #include "workers/ops/text.hpp"

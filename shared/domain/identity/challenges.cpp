@@ -60,12 +60,20 @@ Opened Challenges::open_link(const Challenge& c) const {
     return open(c, std::move(token), mac);
 }
 
+postgres::Call Challenges::try_code_call(std::string_view realm, std::string_view purpose,
+                                         std::string_view subject, std::string_view code) const {
+    return postgres::call(k_try, realm, purpose, subject,
+                          postgres::Bytes{code_mac(realm, purpose, subject, code)});
+}
+
 Task<Result<Tried>> Challenges::try_code(std::string realm, std::string purpose,
                                          std::string subject, std::string code, Deadline deadline) {
-    const auto mac = code_mac(realm, purpose, subject, code);
     CO_TRY(const auto rows,
-           co_await app_.run(postgres::call(k_try, realm, purpose, subject, postgres::Bytes{mac}),
-                             deadline));
+           co_await app_.run(try_code_call(realm, purpose, subject, code), deadline));
+    co_return tried(rows);
+}
+
+Tried Challenges::tried(const postgres::Rows& rows) {
     const auto row = rows[0];
     const auto outcome = row.get<std::string_view>(0);
     Tried tried{.outcome = Tried::Outcome::gone,
@@ -74,7 +82,7 @@ Task<Result<Tried>> Challenges::try_code(std::string realm, std::string purpose,
                 .data = row.get<std::string>(3)};
     if (outcome == "right") tried.outcome = Tried::Outcome::right;
     if (outcome == "wrong") tried.outcome = Tried::Outcome::wrong;
-    co_return tried;
+    return tried;
 }
 
 postgres::Call Challenges::use_link_call(std::string_view purpose, std::string_view token) const {
@@ -87,13 +95,17 @@ Task<Result<std::optional<Redeemed>>> Challenges::link(std::string purpose, std:
     CO_TRY(
         const auto rows,
         co_await app_.run(postgres::call(k_use, purpose, postgres::Bytes{mac}, consume), deadline));
-    if (rows.empty()) co_return std::nullopt;
+    co_return redeemed(rows);
+}
+
+std::optional<Redeemed> Challenges::redeemed(const postgres::Rows& rows) {
+    if (rows.empty()) return std::nullopt;
     const auto row = rows[0];
-    co_return Redeemed{.id = row.get<base::Uuid>(0),
-                       .realm = row.get<std::string>(1),
-                       .subject = row.get<std::string>(2),
-                       .user = row.get<std::optional<base::UserId>>(3),
-                       .data = row.get<std::string>(4)};
+    return Redeemed{.id = row.get<base::Uuid>(0),
+                    .realm = row.get<std::string>(1),
+                    .subject = row.get<std::string>(2),
+                    .user = row.get<std::optional<base::UserId>>(3),
+                    .data = row.get<std::string>(4)};
 }
 
 Task<Result<std::optional<Redeemed>>> Challenges::use_link(std::string purpose, std::string token,

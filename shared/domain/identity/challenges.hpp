@@ -59,16 +59,24 @@ class Challenges {
     /// Counts the try before it compares; parallel tries stand in a line.
     Task<Result<Tried>> try_code(std::string realm, std::string purpose, std::string subject,
                                  std::string code, Deadline deadline);
+    /// The same try as a statement of a transaction that goes on once the code is right; read with
+    /// tried(). Commit whatever came out: the try counts.
+    [[nodiscard]] postgres::Call try_code_call(std::string_view realm, std::string_view purpose,
+                                               std::string_view subject,
+                                               std::string_view code) const;
+    [[nodiscard]] static Tried tried(const postgres::Rows& rows);
+
     /// Uses it up: once, whoever comes first. nullopt: unknown, expired or used.
     Task<Result<std::optional<Redeemed>>> use_link(std::string purpose, std::string token,
                                                    Deadline deadline);
     /// Looks without using it up.
     Task<Result<std::optional<Redeemed>>> see_link(std::string purpose, std::string token,
                                                    Deadline deadline);
-    /// The same use as a statement of a transaction, whose first row is the Redeemed (none: not
-    /// good any more, and the caller rolls back).
+    /// The same use as a statement of a transaction; read with redeemed(), and roll back when there
+    /// is none.
     [[nodiscard]] postgres::Call use_link_call(std::string_view purpose,
                                                std::string_view token) const;
+    [[nodiscard]] static std::optional<Redeemed> redeemed(const postgres::Rows& rows);
 
  private:
     [[nodiscard]] std::string code_mac(std::string_view realm, std::string_view purpose,

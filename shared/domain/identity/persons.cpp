@@ -3,22 +3,38 @@
 namespace millrace::domain::identity {
 
 namespace {
-
-const postgres::Statement k_erase{"person_erase",
-                                  "SELECT done, why, keys, erased_jobs FROM erase_person($1)"};
-
+const postgres::Statement k_ensure{
+    "persons_ensure",
+    "SELECT user_id, tenant, is_active FROM ensure_person($1, $2, $3, $4, $5, true)"};
 }  // namespace
 
-Task<Result<Erased>> erase_person(postgres::Database& db, base::UserId person, Deadline deadline) {
-    CO_TRY(const auto rows, co_await db.run(postgres::call(k_erase, person), deadline));
+postgres::Call ensure_person(const NewPerson& person) {
+    return postgres::call(k_ensure, person.realm, person.address, person.user, person.tenant,
+                          person.locale);
+}
+
+Person person(const postgres::Rows& rows) {
     const auto row = rows[0];
-    if (!row.get<bool>(0)) {
-        const auto why = row.get<std::string>(1);
-        co_return fail(why.starts_with("there is no") ? ErrorCode::not_found : ErrorCode::conflict,
-                       why);
-    }
-    co_return Erased{.object_keys = row.get<std::vector<std::string>>(2),
-                     .jobs = row.get<std::vector<base::Uuid>>(3)};
+    return {.user = row.get<base::UserId>(0),
+            .tenant = row.get<base::TenantId>(1),
+            .is_active = row.get<bool>(2)};
+}
+
+Result<void> require_active(const Person& person) {
+    if (person.is_active) return {};
+    return fail(ErrorCode::forbidden, "this account is closed", {.reason = "ACCOUNT_CLOSED"});
+}
+
+Task<Result<Person>> sign_in(postgres::Transaction& transaction, NewPerson wanted,
+                             NewSession session, std::string token, Deadline deadline) {
+    CO_TRY(const auto rows, co_await transaction.run(ensure_person(wanted), deadline));
+    const auto found = person(rows);
+    CO_TRY_VOID(require_active(found));
+    session.user = found.user;
+    session.tenant = found.tenant;
+    CO_TRY_VOID(co_await transaction.run(postgres::set_tenant(found.tenant), deadline));
+    CO_TRY_VOID(co_await transaction.run(insert_session(session, token), deadline));
+    co_return found;
 }
 
 }  // namespace millrace::domain::identity

@@ -17,7 +17,10 @@ struct Principal {
     base::Uuid session{};  ///< nil: not signed in by a session
     /// False while only the password was right.
     bool second_factor = true;
+    std::string alias{};  ///< of a development user: the id that answers call it by
 
+    /// `user_id` in answers.
+    [[nodiscard]] std::string user_id() const { return alias.empty() ? user.str() : alias; }
     /// "Admin" in the knowledge contract: role ADMIN, or the tenant's owner.
     [[nodiscard]] bool is_admin() const noexcept { return is_owner || role == "ADMIN"; }
     [[nodiscard]] bool opens(std::string_view surface) const noexcept {

@@ -1,0 +1,22 @@
+#pragma once
+// A one-time secret and the mail that carries it: both or neither.
+
+#include "shared/domain/identity/challenges.hpp"
+#include "shared/domain/jobs/publish.hpp"
+#include "shared/domain/mail/letter.hpp"
+
+namespace millrace::domain::mail {
+
+struct Post {
+    postgres::Database& app;
+    jobs::Publisher& publisher;
+    const events::Catalog& catalog;
+    const std::string& key;  ///< the server's
+};
+
+/// Makes the secret good and accepts the mail, in one transaction of the system tenant: whoever
+/// asks by an address has no tenant yet. `letter` needs neither secret nor challenge.
+Task<Result<void>> mail_secret(Post post, identity::Opened opened, Letter letter,
+                               telemetry::TraceContext trace, Deadline deadline);
+
+}  // namespace millrace::domain::mail
