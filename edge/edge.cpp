@@ -159,6 +159,7 @@ Task<Result<void>> serve(service::Service& service, const Config& config, Stores
     domain::identity::Passwords passwords(service.executor());
     domain::identity::Accounts accounts(*stores.app, passwords, tokens);
     domain::identity::Credentials credentials(tasks, *stores.app, tokens);
+    domain::identity::Challenges challenges(*stores.app, config.secrets.key);
     middleware::RateLimits limits(*stores.redis.client);
     domain::knowledge::Files files(*stores.app);
 
@@ -167,11 +168,16 @@ Task<Result<void>> serve(service::Service& service, const Config& config, Stores
     surfaces::knowledge::Ports knowledge_ports{accounts,        files,    publisher,
                                                *stores.durable, *objects, gate,
                                                job_ports,       catalog,  config.models.aliases};
+    const domain::diary::Post post{catalog, config.secrets.key};
+    domain::diary::TotpDevices devices(*stores.app, publisher, post, config.secrets.all());
+    domain::diary::Accounts diary_accounts(
+        {*stores.app, passwords, challenges, publisher, devices, post, config.edge.public_url});
+    const surfaces::diary::Ports diary_ports{diary_accounts, devices, *stores.app, limits};
     middleware::Admission admission(service.executor(), admission_options(config.edge));
-    middleware::Pipeline pipeline(all_surfaces(), all_endpoints(job_ports, knowledge_ports),
-                                  credentials, limits, admission, service.tracer(),
-                                  service.metrics(),
-                                  {.cors_origins = config.edge.cors_origins, .proxies = *proxies});
+    middleware::Pipeline pipeline(
+        all_surfaces(), all_endpoints(job_ports, knowledge_ports, diary_ports), credentials, limits,
+        admission, service.tracer(), service.metrics(),
+        {.cors_origins = config.edge.cors_origins, .proxies = *proxies});
     auto server = server::make_server(service.executor(), pipeline, server_options(config.edge));
     observe(service.metrics(), *server, acceptor, publisher);
     observe_admission(service.metrics(), admission);

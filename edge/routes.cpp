@@ -5,12 +5,13 @@
 namespace millrace::edge {
 
 std::vector<middleware::Surface> all_surfaces() {
-    return {surfaces::knowledge::surface(),
+    return {surfaces::knowledge::surface(), surfaces::diary::surface(),
             middleware::problem_surface()};  // the last one owns what nobody owns
 }
 
 std::vector<middleware::Endpoint> all_endpoints(surfaces::jobs::Ports jobs,
-                                                surfaces::knowledge::Ports knowledge) {
+                                                surfaces::knowledge::Ports knowledge,
+                                                surfaces::diary::Ports diary) {
     std::vector<middleware::Endpoint> out = {
         {server::Method::get, "/health", "health", middleware::Auth::none,
          [](middleware::Exchange&) -> Task<Result<server::Response>> {
@@ -24,6 +25,9 @@ std::vector<middleware::Endpoint> all_endpoints(surfaces::jobs::Ports jobs,
     add(surfaces::knowledge::auth_endpoints(knowledge));
     add(surfaces::knowledge::contents_endpoints(knowledge));
     add(surfaces::knowledge::chats_endpoints(knowledge));
+    add(surfaces::diary::auth_endpoints(diary));
+    add(surfaces::diary::sessions_endpoints(diary));
+    add(surfaces::diary::profile_endpoints(diary));
     return out;
 }
 

@@ -44,9 +44,10 @@ struct Exchange {
 
 enum class Auth : std::uint8_t {
     none,
-    bearer,               ///< Authorization: Bearer of this surface, or 401
-    bearer_or_job_token,  ///< or ?token= bound to the job of the path
-    first_factor,         ///< a bearer whose second factor may be missing still
+    bearer,                 ///< Authorization: Bearer of this surface, or 401
+    bearer_or_job_token,    ///< or ?token= bound to the job of the path
+    first_factor,           ///< a bearer whose second factor may be missing still
+    optional_first_factor,  ///< the same, or none
 };
 
 /// Handlers take a typed view of the request and return a response or an Error; the pipeline

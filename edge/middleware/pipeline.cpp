@@ -152,6 +152,8 @@ Task<Result<void>> Pipeline::authenticate(Exchange& exchange) {
     const auto token = bearer_token(exchange.request);
     if (token.empty() && auth == Auth::bearer_or_job_token && exchange.request.query_param("token"))
         co_return Result<void>{};
+    const bool optional = auth == Auth::optional_first_factor;
+    if (optional && exchange.request.header("authorization").empty()) co_return Result<void>{};
     if (token.empty()) co_return domain::identity::refuse_credential("none was sent");
     if (const auto* known = credentials_.known(token)) {
         exchange.principal = *known;
@@ -163,7 +165,7 @@ Task<Result<void>> Pipeline::authenticate(Exchange& exchange) {
     const auto& audience = exchange.surface.audience;
     if (!audience.empty() && !who.opens(audience))
         co_return domain::identity::refuse_credential("it is for " + who.audience);
-    if (!who.second_factor && auth != Auth::first_factor) {
+    if (!who.second_factor && auth != Auth::first_factor && !optional) {
         co_return fail(ErrorCode::forbidden, "the second factor is missing: verify the code",
                        {.reason = "OTP_REQUIRED"});
     }

@@ -10,7 +10,8 @@ const Surface& surface_of(const std::vector<Surface>& surfaces, std::string_view
     for (const auto& surface : surfaces) {
         for (const auto& prefix : surface.prefixes) {
             const bool below = path.starts_with(prefix) &&
-                               (path.size() == prefix.size() || path[prefix.size()] == '/');
+                               (prefix.ends_with('/') || path.size() == prefix.size() ||
+                                path[prefix.size()] == '/');
             if (below && prefix.size() > longest) {
                 longest = prefix.size();
                 best = &surface;

@@ -20,9 +20,10 @@ struct Rendered {
 
 struct Surface {
     std::string name;
-    std::vector<std::string> prefixes;  ///< "/api/v1" owns "/api/v1" and everything below
-    int invalid_status = 400;           ///< what invalid input is here
-    std::string audience{};  ///< whose credentials open it; empty: those of every surface
+    std::vector<std::string>
+        prefixes;              ///< "/api/v1" owns itself and all below, "/chat/" what is below
+    int invalid_status = 400;  ///< what invalid input is here
+    std::string audience{};    ///< whose credentials open it; empty: those of every surface
     bool any_origin =
         false;  ///< pages of any origin may call it, without credentials of the browser
     /// Of those that may not, paths that any origin may call: they check for themselves.
