@@ -213,6 +213,30 @@ Extraction Extraction::read(Loader& in) {
                     "the program that reads documents in the sandbox")};
 }
 
+Mail Mail::read(Loader& in) {
+    Mail out;
+    out.smtp_url =
+        in.secret("MILLRACE_SMTP_URL", 0, false,
+                  "smtp://user:password@host:587 (STARTTLS, required unless the host is loopback) "
+                  "or smtps://…; empty: mails are .eml files");
+    out.smtp_ca_file = in.text("MILLRACE_SMTP_CA_FILE", "",
+                               "PEM file that the server's certificate is held against; empty: the "
+                               "system's");
+    out.smtp_timeout =
+        in.span("MILLRACE_SMTP_TIMEOUT", 20s, 500ms, 50s,
+                "for one delivery; shorter than MILLRACE_SHUTDOWN_GRACE, so that none is cut");
+    out.smtp_connections =
+        in.integer("MILLRACE_SMTP_CONNECTIONS", 4, 1, 64, "deliveries of one process at once");
+    out.dir = in.text("MILLRACE_MAIL_DIR", "", "the folder of the .eml files");
+    out.from = in.text("MILLRACE_MAIL_FROM", "Millrace <no-reply@millrace.invalid>",
+                       "the sender of all mails, such as Millrace <no-reply@example.com>");
+    if (out.smtp_url.empty() && out.dir.empty())
+        in.problem("MILLRACE_SMTP_URL: must be set, or MILLRACE_MAIL_DIR");
+    if (!out.smtp_url.empty() && out.from.ends_with(".invalid>"))
+        in.problem("MILLRACE_MAIL_FROM: must be set where mails leave by SMTP");
+    return out;
+}
+
 std::vector<std::string> known_names() {
     Loader all{std::map<std::string, std::string>{}};
     Process::read(all, "");
@@ -226,12 +250,13 @@ std::vector<std::string> known_names() {
     Models::read(all);
     Embeddings::read(all);
     Extraction::read(all);
+    Mail::read(all);
     std::vector<std::string> names;
     for (const auto& setting : all.settings()) names.push_back(setting.name);
     // What only scripts and tests read, and what they pass along.
     for (const char* name :
          {"MILLRACE_HOME", "MILLRACE_BIN_DIR", "MILLRACE_PID_DIR", "MILLRACE_LOG_DIR",
-          "MILLRACE_MAIL_DIR", "MILLRACE_EDGE_URL", "MILLRACE_METRICS_URL", "MILLRACE_PG_ADMIN_DSN",
+          "MILLRACE_EDGE_URL", "MILLRACE_METRICS_URL", "MILLRACE_PG_ADMIN_DSN",
           "MILLRACE_BUILD_DIR", "MILLRACE_TEST_LONG", "MILLRACE_CACHE"}) {
         names.emplace_back(name);
     }

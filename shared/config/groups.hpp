@@ -92,6 +92,14 @@ struct Extraction {
     static Extraction read(Loader& in);
 };
 
+/// Mail goes out by SMTP when `smtp_url` is set, else into the folder.
+struct Mail {
+    std::string dir, from, smtp_url, smtp_ca_file;
+    std::chrono::milliseconds smtp_timeout{};
+    std::int64_t smtp_connections = 0;
+    static Mail read(Loader& in);
+};
+
 /// Every variable that some binary or script of ours understands.
 [[nodiscard]] std::vector<std::string> known_names();
 

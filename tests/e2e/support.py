@@ -3,9 +3,12 @@
 A stack lives in its own MILLRACE_HOME with its own ports. Waiting is always for a condition, with a deadline."""
 import atexit
 import contextlib
+import email
+import email.policy
 import http.client
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -95,6 +98,25 @@ class Stack:
             raise AssertionError(done.stderr)
         return done.stdout.strip()
 
+    def mails(self, to=None, template=None, seconds=30, count=1):
+        """At least `count` mails of the .eml folder that fit, parsed, in the order in which they were asked for, the newest
+        last; waits for them. seconds=0: what is there, be it none."""
+        folder = self.env["MILLRACE_MAIL_DIR"]
+
+        def fitting():
+            # Named by the job, whose id begins with its time. What is being written does not end in .eml.
+            found = []
+            for name in sorted(n for n in os.listdir(folder) if n.endswith(".eml")):
+                with open(os.path.join(folder, name), "rb") as file:
+                    mail = email.message_from_binary_file(file, policy=email.policy.default)
+                if to in (None, mail["To"]) and template in (None, mail["X-Millrace-Template"]):
+                    found.append(mail)
+            return found
+        if not seconds:
+            return fitting()
+        return eventually(lambda: (lambda found: found if len(found) >= count else None)(fitting()), seconds,
+                          f"{count} mail(s) {template or ''} to {to or 'anybody'}")
+
     def logs(self, lines=30):
         folder = os.path.join(self.home, "logs")
         out = []
@@ -102,6 +124,20 @@ class Stack:
             with open(os.path.join(folder, name), errors="replace") as file:
                 out.append(f"--- {name}\n" + "".join(file.readlines()[-lines:]))
         return "\n".join(out)
+
+
+def mail_text(mail):
+    return mail.get_body(("plain",)).get_content()
+
+
+def mail_code(mail):
+    """The six digits of its text, which stand on a line of their own."""
+    return re.search(r"(?m)^(\d{6})$", mail_text(mail)).group(1)
+
+
+def mail_link(mail):
+    """The address in its text, which has a line of its own."""
+    return re.search(r"(?m)^(https?://\S+)$", mail_text(mail)).group(1)
 
 
 class Answer:

@@ -12,8 +12,10 @@
 #include <ranges>
 #include <stdexcept>
 
+#include "shared/base/crypto.hpp"
 #include "shared/domain/knowledge/chats.hpp"
 #include "shared/domain/knowledge/files.hpp"
+#include "shared/domain/mail/letter.hpp"
 #include "shared/json/writer.hpp"
 #include "tests/support/probe_worker.hpp"
 #include "tests/support/run_task.hpp"
@@ -72,10 +74,35 @@ Result<std::string> probe_requested(const std::string& text) {
     return json::dump(again);
 }
 
+/// The secret is sealed anew by every encoding: what comes out is unsealed, compared, and the
+/// example's put back.
+Result<std::string> mail_requested(const std::string& text) {
+    static const auto catalog = events::Catalog::load("", "");
+    REQUIRE(catalog.has_value());
+    base::crypto_init();
+    const std::string key(32, 'k');
+    auto document = boost::json::parse(text);
+    auto* const object = document.if_object();
+    auto* const secret = object ? object->if_contains("secret") : nullptr;
+    const auto sealed = secret ? *secret : json::Value();
+    auto asked = domain::mail::make_job({.secret = "123456"}, *catalog, key, {});
+    if (sealed.is_string()) *secret = boost::json::parse(asked.input).at("secret");
+    TRY(const auto letter, domain::mail::parse_letter(json::dump(document), asked.id, {key}));
+    const auto job = domain::mail::make_job(letter, *catalog, key, {});
+    auto again = boost::json::parse(job.input);
+    if (sealed.is_string()) {
+        CHECK(domain::mail::parse_letter(job.input, job.id, {key})->secret == "123456");
+        CHECK(job.input.find("123456") == std::string::npos);
+        again.as_object()["secret"] = sealed;
+    }
+    return json::dump(again);
+}
+
 const std::map<std::string, Codec>& codecs() {
     static const std::map<std::string, Codec> all = {
         {"millrace.document.uploaded.v1", document_uploaded},
         {"millrace.answer.requested.v1", answer_requested},
+        {"millrace.mail.requested.v1", mail_requested},
         {"millrace.probe.requested.v1", probe_requested}};
     return all;
 }
@@ -137,6 +164,7 @@ TEST_CASE("a wrong member is refused by its name") {
     const std::string document = "millrace.document.uploaded.v1";
     const std::string answer = "millrace.answer.requested.v1";
     const std::string probe = "millrace.probe.requested.v1";
+    const std::string mail = "millrace.mail.requested.v1";
     const std::vector<Wrong> cases = {{document, "file_id", "no uuid"},
                                       {document, "file_name", 7},
                                       {document, "object.size", "1024000"},
@@ -149,6 +177,13 @@ TEST_CASE("a wrong member is refused by its name") {
                                       {answer, "top_k", 21},
                                       {answer, "temperature", "0.7"},
                                       {answer, "max_tokens", true},
+                                      {mail, "template", ""},
+                                      {mail, "locale", "fr"},
+                                      {mail, "to", 1},
+                                      {mail, "data", "otp"},
+                                      {mail, "secret", 123456},
+                                      {mail, "challenge_id", "no uuid"},
+                                      {mail, "needs_account", "yes"},
                                       {probe, "text", 1},
                                       {probe, "ms", "20"},
                                       {probe, "times", 1001}};

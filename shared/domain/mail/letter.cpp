@@ -56,6 +56,8 @@ Result<Letter> parse_letter(std::string_view input, base::JobId job,
     const auto sealed = in.optional_string("secret", {1, 4096});
     if (letter.locale != "ja" && letter.locale != "en") in.reject("locale", "must be ja or en");
     if (data.empty() || data.front() != '{') in.reject("data", "must be an object");
+    // Who it is for is known of the challenge alone.
+    if (letter.needs_account && !letter.challenge) in.reject("needs_account", "needs challenge_id");
     if (auto error = in.error()) return std::unexpected(std::move(*error));
     letter.data = boost::json::parse(data).as_object();
     if (!sealed) return letter;

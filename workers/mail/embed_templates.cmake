@@ -1,0 +1,11 @@
+# Writes OUT: templates/* as string literals.
+file(GLOB files ${TEMPLATES}/*.txt ${TEMPLATES}/*.html)
+list(SORT files)
+set(text "#include \"workers/mail/templates.hpp\"\n\nnamespace millrace::workers::mail {\n\nconst std::map<std::string, std::string, std::less<>>& template_files() {\n    static const std::map<std::string, std::string, std::less<>> files = {\n")
+foreach(file ${files})
+    get_filename_component(name ${file} NAME)
+    file(READ ${file} content)
+    string(APPEND text "        {\"${name}\", R\"~mail~(${content})~mail~\"},\n")
+endforeach()
+string(APPEND text "    };\n    return files;\n}\n\n}  // namespace millrace::workers::mail\n")
+file(CONFIGURE OUTPUT ${OUT} CONTENT "@text@" @ONLY)
