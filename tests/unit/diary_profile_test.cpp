@@ -52,7 +52,7 @@ TEST_CASE("what is wrong with a registration is named") {
     CHECK(of(registration(R"("locale":"fr")")) == "locale");
     CHECK(of(registration(R"("profile":{"age":-1})")) == "profile.age");
     CHECK(of(registration(R"("profile":{"age":"34"})")) == "profile.age");
-    CHECK(of(registration(R"("profile":{"icon":"javascript:alert(1)"})")) == "profile.icon");
+    CHECK(of(registration(R"("profile":{"icon":"javascript:x"})")) == "profile.icon");
     CHECK(of(registration(R"("profile":[])")) == "profile");
 }
 
