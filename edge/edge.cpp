@@ -184,6 +184,9 @@ Task<Result<void>> serve(service::Service& service, const Config& config, Stores
     surfaces::jobs::Ports job_ports{gate, reader, live, tails, catalog, config.edge.probe};
     const auto deployment = knowledge_deployment(config);
     const domain::mail::Post post{*stores.app, publisher, catalog, config.secrets.key};
+    domain::diary::TotpDevices devices(post, config.secrets.all());
+    domain::diary::Accounts diary_accounts(
+        {passwords, challenges, devices, post, config.edge.public_url});
     const bool development = config.process.development;
     const Ports ports{
         .jobs = job_ports,
@@ -203,6 +206,7 @@ Task<Result<void>> serve(service::Service& service, const Config& config, Stores
                       .jobs = job_ports,
                       .catalog = catalog,
                       .models = config.models.aliases},
+        .diary = {diary_accounts, devices, *stores.app, limits},
         .karte = {*stores.app,
                   challenges,
                   tokens,

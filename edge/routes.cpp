@@ -5,8 +5,11 @@
 namespace millrace::edge {
 
 std::vector<middleware::Surface> all_surfaces(bool development) {
-    return {surfaces::knowledge::surface(), surfaces::karte::surface(),
-            surfaces::planner::surface(development), surfaces::habits::surface(),
+    return {surfaces::knowledge::surface(),
+            surfaces::diary::surface(),
+            surfaces::karte::surface(),
+            surfaces::planner::surface(development),
+            surfaces::habits::surface(),
             middleware::problem_surface()};  // the last one owns what nobody owns
 }
 
@@ -22,6 +25,9 @@ std::vector<middleware::Endpoint> all_endpoints(const Ports& ports) {
     add(surfaces::knowledge::page_endpoints(ports.knowledge));
     add(surfaces::knowledge::contents_endpoints(ports.knowledge));
     add(surfaces::knowledge::chats_endpoints(ports.knowledge));
+    add(surfaces::diary::auth_endpoints(ports.diary));
+    add(surfaces::diary::sessions_endpoints(ports.diary));
+    add(surfaces::diary::profile_endpoints(ports.diary));
     add(surfaces::karte::auth_endpoints(ports.karte));
     add(surfaces::planner::health_endpoints(ports.planner));
     add(surfaces::planner::otp_endpoints(ports.planner));

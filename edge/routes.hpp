@@ -1,6 +1,7 @@
 #pragma once
 // Every surface and every route of the edge, from every product's own table.
 
+#include "edge/surfaces/diary/diary.hpp"
 #include "edge/surfaces/habits/habits.hpp"
 #include "edge/surfaces/jobs/jobs.hpp"
 #include "edge/surfaces/karte/karte.hpp"
@@ -12,6 +13,7 @@ namespace millrace::edge {
 struct Ports {
     surfaces::jobs::Ports jobs;
     surfaces::knowledge::Ports knowledge;
+    surfaces::diary::Ports diary;
     surfaces::karte::Ports karte;
     surfaces::planner::Ports planner;
     surfaces::habits::Ports habits;

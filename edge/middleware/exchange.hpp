@@ -44,11 +44,12 @@ struct Exchange {
 
 enum class Auth : std::uint8_t {
     none,
-    bearer,               ///< Authorization: Bearer of this surface, or 401
-    bearer_or_job_token,  ///< or ?token= bound to the job of the path
-    first_factor,         ///< a bearer whose second factor may be missing still
-    optional_bearer,      ///< a bearer if one is sent, and then a good one
-    widget,               ///< X-API-Key of a tenant's widget, from one of its origins
+    bearer,                 ///< Authorization: Bearer of this surface, or 401
+    bearer_or_job_token,    ///< or ?token= bound to the job of the path
+    first_factor,           ///< a bearer whose second factor may be missing still
+    optional_first_factor,  ///< the same, or none
+    optional_bearer,        ///< a bearer if one is sent, and then a good one
+    widget,                 ///< X-API-Key of a tenant's widget, from one of its origins
 };
 
 /// Handlers take a typed view of the request and return a response or an Error; the pipeline

@@ -179,6 +179,8 @@ Task<Result<void>> Pipeline::authenticate(Exchange& exchange) {
         co_return Result<void>{};
     if (token.empty() && auth == Auth::bearer_or_job_token && exchange.request.query_param("token"))
         co_return Result<void>{};
+    const bool optional = auth == Auth::optional_first_factor;
+    if (optional && exchange.request.header("authorization").empty()) co_return Result<void>{};
     const auto named = exchange.request.header("x-user-id");
     if (token.empty() && !named.empty() && exchange.surface.user_header &&
         options_.development_users) {
@@ -197,7 +199,7 @@ Task<Result<void>> Pipeline::authenticate(Exchange& exchange) {
     const auto& audience = exchange.surface.audience;
     if (!audience.empty() && !who.opens(audience))
         co_return domain::identity::refuse_credential("it is for " + who.audience);
-    if (!who.second_factor && auth != Auth::first_factor) {
+    if (!who.second_factor && auth != Auth::first_factor && !optional) {
         co_return fail(ErrorCode::forbidden, "the second factor is missing: verify the code",
                        {.reason = "OTP_REQUIRED"});
     }

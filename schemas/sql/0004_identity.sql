@@ -92,7 +92,7 @@ BEGIN
         SELECT u.id INTO account FROM users u WHERE u.realm = in_realm AND u.email_key = for_subject AND u.is_active;
     END IF;
     PERFORM pg_advisory_xact_lock(hashtextextended('challenge ' || in_realm || ' ' || for_purpose || ' ' || for_subject, 0));
-    UPDATE challenges SET used_at = now()
+    UPDATE challenges SET used_at = now(), data = '{}'
      WHERE realm = in_realm AND purpose = for_purpose AND subject = for_subject AND used_at IS NULL;
     INSERT INTO challenges (id, realm, purpose, subject, user_id, mac, tries_left, data, expires_at)
         VALUES (new_id, in_realm, for_purpose, for_subject, account, secret_mac, tries, more, now() + make_interval(secs => lifetime));
@@ -115,7 +115,7 @@ BEGIN
     IF NOT FOUND THEN
         RETURN QUERY SELECT 'gone', 0, NULL::uuid, '{}';
     ELSIF seen.is_right THEN
-        UPDATE challenges SET used_at = now() WHERE id = seen.id;
+        UPDATE challenges SET used_at = now(), data = '{}' WHERE id = seen.id;  -- it may be a registration: kept no longer than needed
         RETURN QUERY SELECT 'right', seen.tries_left, seen.user_id, seen.data::text;
     ELSE
         RETURN QUERY SELECT 'wrong', seen.tries_left, NULL::uuid, '{}';
@@ -185,10 +185,10 @@ $$;
 
 -- What a sign-in by password needs before a tenant is known.
 CREATE FUNCTION find_login(in_realm text, address text)
-    RETURNS TABLE (user_id uuid, tenant uuid, hash text, role text, is_owner boolean, is_active boolean)
+    RETURNS TABLE (user_id uuid, tenant uuid, hash text, role text, is_owner boolean, is_active boolean, email text, locale text)
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp
     BEGIN ATOMIC
-        SELECT u.id, u.tenant_id, u.password_hash, u.role, u.is_owner, u.is_active AND t.status <> 'SUSPENDED'
+        SELECT u.id, u.tenant_id, u.password_hash, u.role, u.is_owner, u.is_active AND t.status <> 'SUSPENDED', u.email, u.locale
           FROM users u JOIN tenants t ON t.id = u.tenant_id WHERE u.realm = in_realm AND u.email_key = lower(address);
     END;
 

@@ -83,6 +83,16 @@ BEGIN
     done := true;
 END
 $$;
-REVOKE EXECUTE ON FUNCTION export_person(uuid), erase_person(uuid) FROM PUBLIC;
--- Of one's own account: the edge calls it for the person who is signed in.
-GRANT EXECUTE ON FUNCTION erase_person(uuid) TO millrace_app;
+-- The same for the person who is signed in: of this transaction's tenant only.
+CREATE FUNCTION erase_own_person(person uuid, OUT done boolean, OUT why text, OUT keys text[], OUT erased_jobs uuid[])
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM users u WHERE u.id = person AND u.tenant_id = current_tenant()) THEN
+        done := false; why := 'there is no such account'; keys := '{}'; erased_jobs := '{}';
+        RETURN;
+    END IF;
+    SELECT * INTO done, why, keys, erased_jobs FROM erase_person(person);
+END
+$$;
+REVOKE EXECUTE ON FUNCTION export_person(uuid), erase_person(uuid), erase_own_person(uuid) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION erase_own_person(uuid) TO millrace_app;

@@ -13,9 +13,10 @@ from support import ROOT
 SCHEMAS = os.path.join(ROOT, "schemas")
 # A row of a route table: {Method::post, "/api/v1/chats/rag", "askQuestion", Auth::bearer, …
 ROUTE = re.compile(r'\{\s*(?:server::)?Method::(\w+),\s*"([^"]+)",\s*"(\w+)",\s*(?:middleware::)?Auth::(\w+)')
-SECURITY = {"none": [], "bearer": [{"bearer": []}], "bearer_or_job_token": [{"bearer": []}, {"jobToken": []}],
-            "optional_bearer": [{}, {"bearer": []}], "widget": [{"widgetKey": []}]}
-REFUSES_CREDENTIALS = ("login", "refreshTokens")  # of its body
+SECURITY = {"none": [], "bearer": [{"bearer": []}], "first_factor": [{"bearer": []}],
+            "bearer_or_job_token": [{"bearer": []}, {"jobToken": []}], "optional_bearer": [{}, {"bearer": []}],
+            "optional_first_factor": [{}, {"bearer": []}], "widget": [{"widgetKey": []}]}
+REFUSES_CREDENTIALS = ("login", "diaryLogin", "refreshTokens", "verifyToken")  # of its body or URL
 METHODS = ("get", "head", "post", "put", "patch", "delete", "options", "trace")
 UNITS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 

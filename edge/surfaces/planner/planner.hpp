@@ -6,7 +6,7 @@
 
 #include "edge/middleware/exchange.hpp"
 #include "shared/domain/identity/challenges.hpp"
-#include "shared/domain/mail/secret_mail.hpp"
+#include "shared/domain/mail/post.hpp"
 
 namespace millrace::edge::surfaces::planner {
 

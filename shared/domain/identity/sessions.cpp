@@ -23,6 +23,19 @@ const Statement k_revoke{"sessions_revoke",
 const Statement k_revoke_all{"sessions_revoke_all",
                              "UPDATE sessions SET revoked_at = now() WHERE user_id = $1 AND id <> "
                              "$2 AND revoked_at IS NULL"};
+const Statement k_complete{"sessions_complete", R"sql(
+WITH half AS (
+    UPDATE sessions SET revoked_at = now()
+     WHERE id = $1 AND user_id = $2 AND NOT second_factor AND revoked_at IS NULL AND expires_at > now()
+    RETURNING tenant_id, user_id, audience, client)
+INSERT INTO sessions (id, tenant_id, user_id, audience, token_hash, second_factor, client, expires_at)
+SELECT $3, tenant_id, user_id, audience, $4, true, client, now() + make_interval(secs => $5) FROM half)sql"};
+const Statement k_revoke_half{"sessions_revoke_half",
+                              "UPDATE sessions SET revoked_at = now() WHERE user_id = $1 AND NOT "
+                              "second_factor AND revoked_at IS NULL"};
+const Statement k_list{"sessions_list", R"sql(
+SELECT id, client, created_at, expires_at FROM sessions
+ WHERE user_id = $1 AND second_factor AND revoked_at IS NULL AND expires_at > now() ORDER BY created_at DESC, id LIMIT 100)sql"};
 const Statement k_live{"sessions_live", R"sql(
 SELECT id, token_hash, tenant, user_id, role, is_owner, audience, second_factor FROM live_sessions($1, $2))sql"};
 
@@ -51,6 +64,27 @@ postgres::Call revoke_session(base::UserId user, const base::Uuid& session) {
 
 postgres::Call revoke_sessions(base::UserId user, const base::Uuid& spared) {
     return postgres::call(k_revoke_all, user, spared);
+}
+
+postgres::Call complete_session(const base::Uuid& half, const NewSession& full,
+                                std::string_view token) {
+    return postgres::call(k_complete, half, full.user, full.id, postgres::Bytes{hash_of(token)},
+                          static_cast<double>(full.lifetime.count()));
+}
+
+postgres::Call revoke_half_sessions(base::UserId user) {
+    return postgres::call(k_revoke_half, user);
+}
+
+postgres::Call list_sessions(base::UserId user) {
+    return postgres::call(k_list, user);
+}
+
+SessionView session_view(const postgres::Row& row) {
+    return {.id = row.get<base::Uuid>(0),
+            .client = row.get<std::string>(1),
+            .created_at = row.get<base::WallTime>(2),
+            .expires_at = row.get<base::WallTime>(3)};
 }
 
 Credentials::Credentials(async::TaskGroup& tasks, postgres::Database& app,

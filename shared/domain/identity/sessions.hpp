@@ -32,8 +32,24 @@ struct NewSession {
 [[nodiscard]] postgres::Call insert_session(const NewSession& session, std::string_view token = {});
 /// Affects no row when it is not this user's, or has ended already.
 [[nodiscard]] postgres::Call revoke_session(base::UserId user, const base::Uuid& session);
+/// Ends a session whose second factor was missing and puts `full` of the same user in its place,
+/// with its client and audience. Touches no row when the former has ended already.
+[[nodiscard]] postgres::Call complete_session(const base::Uuid& half, const NewSession& full,
+                                              std::string_view token);
+/// Those that still wait for their second factor.
+[[nodiscard]] postgres::Call revoke_half_sessions(base::UserId user);
 /// All devices, but for `spared` (nil: none).
 [[nodiscard]] postgres::Call revoke_sessions(base::UserId user, const base::Uuid& spared = {});
+
+/// A session as its owner sees it.
+struct SessionView {
+    base::Uuid id;
+    std::string client;
+    base::WallTime created_at, expires_at;
+};
+/// The live ones with both factors, newest first, at most 100; its rows are read by session_view().
+[[nodiscard]] postgres::Call list_sessions(base::UserId user);
+[[nodiscard]] SessionView session_view(const postgres::Row& row);
 
 /// Session tokens and JWTs become Principals. What was looked up is trusted for 4 s: then the
 /// session, the account and its role are read again, many at once. One thread.

@@ -180,4 +180,22 @@ Task<Result<std::vector<postgres::Rows>>> accept_with(postgres::Database& app, P
     co_return std::vector<postgres::Rows>(first, first + size);
 }
 
+Task<Result<bool>> accept_if(postgres::Database& app, Publisher& publisher,
+                             std::vector<postgres::Call> calls, NewJob job, Deadline deadline) {
+    check(!calls.empty(), "there is a first call to ask");
+    const auto outbox = base::uuid_v7();
+    for (auto& call : insert_jobs(std::span(&job, 1), outbox)) calls.push_back(std::move(call));
+    CO_TRY(auto transaction, co_await app.begin(deadline));
+    CO_TRY_VOID(co_await transaction->run(postgres::set_tenant(job.tenant), deadline));
+    CO_TRY(const auto first, co_await transaction->run(std::move(calls.front()), deadline));
+    if (first.empty() && first.affected() == 0) co_return false;
+    for (std::size_t i = 1; i < calls.size(); ++i)
+        CO_TRY_VOID(co_await transaction->run(std::move(calls[i]), deadline));
+    CO_TRY_VOID(co_await transaction->commit(deadline));
+    Announcement announcement{outbox, {}};
+    announcement.jobs.push_back(std::move(job));
+    publisher.publish(std::move(announcement));
+    co_return true;
+}
+
 }  // namespace millrace::domain::jobs

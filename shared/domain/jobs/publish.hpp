@@ -83,4 +83,9 @@ Task<Result<std::vector<postgres::Rows>>> accept_with(postgres::Database& app, P
                                                       std::vector<postgres::Call> calls, NewJob job,
                                                       Deadline deadline);
 
+/// The same, but only when the first of `calls` returns or touches a row. False: it did not, and
+/// nothing has happened.
+Task<Result<bool>> accept_if(postgres::Database& app, Publisher& publisher,
+                             std::vector<postgres::Call> calls, NewJob job, Deadline deadline);
+
 }  // namespace millrace::domain::jobs

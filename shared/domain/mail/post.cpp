@@ -1,4 +1,4 @@
-#include "shared/domain/mail/secret_mail.hpp"
+#include "shared/domain/mail/post.hpp"
 
 namespace millrace::domain::mail {
 

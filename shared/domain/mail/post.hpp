@@ -1,5 +1,5 @@
 #pragma once
-// A one-time secret and the mail that carries it: both or neither.
+// What turns letters into jobs, and a one-time secret and its mail: both or neither.
 
 #include "shared/domain/identity/challenges.hpp"
 #include "shared/domain/jobs/publish.hpp"
@@ -7,6 +7,7 @@
 
 namespace millrace::domain::mail {
 
+/// What a letter needs to be accepted as a job.
 struct Post {
     postgres::Database& app;
     jobs::Publisher& publisher;

@@ -1,0 +1,60 @@
+// 認証系: where one is signed in, and the end of one of these sessions.
+
+#include "edge/surfaces/diary/diary.hpp"
+
+namespace millrace::edge::surfaces::diary {
+
+using middleware::Auth;
+using middleware::Endpoint;
+using middleware::Exchange;
+using server::Method;
+using server::Response;
+
+namespace {
+
+Task<Result<Response>> list(Ports ports, Exchange& exchange) {
+    const auto& who = exchange.who();
+    std::vector<postgres::Call> calls;
+    calls.push_back(postgres::set_tenant(who.tenant));
+    calls.push_back(domain::identity::list_sessions(who.user));
+    CO_TRY(const auto results, co_await ports.app.transaction(std::move(calls), exchange.deadline));
+    json::Array sessions;
+    for (std::size_t i = 0; i < results[1].size(); ++i) {
+        const auto view = domain::identity::session_view(results[1][i]);
+        sessions.push_back(json::Object{{"session_id", view.id.str()},
+                                        {"client", view.client},
+                                        {"created_at", base::rfc3339(view.created_at)},
+                                        {"expires_at", base::rfc3339(view.expires_at)},
+                                        {"current", view.id == who.session}});
+    }
+    co_return success(exchange, 200, {{"sessions", std::move(sessions)}});
+}
+
+Task<Result<Response>> revoke(Ports ports, Exchange& exchange) {
+    const auto& who = exchange.who();
+    const auto id = base::Uuid::parse(exchange.request.params.at(0));
+    std::vector<postgres::Call> calls;
+    calls.push_back(postgres::set_tenant(who.tenant));
+    calls.push_back(domain::identity::revoke_session(who.user, id.value_or(base::Uuid{})));
+    CO_TRY(const auto results, co_await ports.app.transaction(std::move(calls), exchange.deadline));
+    if (results[1].affected() == 0)
+        co_return fail(ErrorCode::not_found, "there is no such session of yours");
+    co_return success(exchange, 200, {{"status", "revoked"}, {"session_id", id->str()}});
+}
+
+}  // namespace
+
+std::vector<Endpoint> sessions_endpoints(Ports ports) {
+    const auto with =
+        [ports](Task<Result<Response>> (*handler)(Ports, Exchange&)) -> middleware::Handler {
+        return [ports, handler](Exchange& exchange) { return handler(ports, exchange); };
+    };
+    std::vector<Endpoint> out = {
+        {Method::get, "/api/auth/sessions", "diaryListSessions", Auth::bearer, with(list)},
+        {Method::del, "/api/auth/session/{id}", "diaryRevokeSession", Auth::bearer, with(revoke)},
+    };
+    for (auto& endpoint : out) endpoint.limits = member_limits();
+    return out;
+}
+
+}  // namespace millrace::edge::surfaces::diary
