@@ -114,8 +114,12 @@ class Auth(unittest.TestCase):
     def me(self, client):
         return client.call("GET", "/api/v1/auth/me")
 
+    def listed(self, client):
+        """Something that asks for nothing but the session."""
+        return client.call("GET", "/api/v1/contents")
+
     def stops(self, client):
-        eventually(lambda: self.me(client).status == 401, REVOKED_WITHIN, "the end of the session")
+        eventually(lambda: self.listed(client).status == 401, REVOKED_WITHIN, "the end of the session")
 
     # --- registration -----------------------------------------------------------------------------
 
@@ -473,7 +477,7 @@ class Auth(unittest.TestCase):
         self.refuse(self.post("/api/v1/auth/login", {"email": email, "password": "Password123"}), 401, "INVALID_CREDENTIALS")
         owner.call("PATCH", path, {"is_active": True})
         self.sign_in({"email": email, "password": "Password123"})
-        self.assertEqual(self.me(client).status, 401, "what was signed out stays signed out")
+        self.assertEqual(self.listed(client).status, 401, "what was signed out stays signed out")
 
     # --- the widget -------------------------------------------------------------------------------
 

@@ -112,13 +112,10 @@ Task<Result<void>> end_stolen(Ports ports, Exchange& exchange,
         .name = "security_notice",
         .locale = theft.locale,
         .to = theft.email,
-        .data = {
-            {"what",
-             english ? "A sign-in of yours was used from two places and has been ended. "
-                       "If you do not know why, change your password."
-                     : "お客様のログイン情報が二か所で使われたため、そのログインを終了しました。"
-                       "心当たりがない場合はパスワードを変更してください。"},
-            {"when", base::rfc3339(std::chrono::system_clock::now())}}};
+        .data = {{"what",
+                  english ? "A sign-in was used from two places and has been ended."
+                          : "一つのログインが二か所で使われたため、そのログインを終了しました。"},
+                 {"when", base::rfc3339(std::chrono::system_clock::now())}}};
     std::vector<postgres::Call> calls;
     calls.push_back(identity::RefreshTokens::end_once(theft.session));
     const auto ended = co_await commit_with_mail(ports, exchange, theft.tenant, std::move(calls),
