@@ -37,8 +37,9 @@ TEST_CASE("a registration's defaults, and all of its members") {
     const auto all = decode_registration(registration(
         R"("locale":"en","profile":{"name":"花子","icon":"https://a.example/i.png","occupation":"教師","age":34,"residence":"京都","ai_public":true,"sensitive":false})"));
     REQUIRE(all);
-    CHECK(json::dump(to_json(all->profile)) ==
-          R"({"name":"花子","icon":"https://a.example/i.png","occupation":"教師","age":34,"residence":"京都","ai_public":true,"sensitive":false})");
+    CHECK(
+        json::dump(to_json(all->profile)) ==
+        R"({"name":"花子","icon":"https://a.example/i.png","occupation":"教師","age":34,"residence":"京都","ai_public":true,"sensitive":false})");
 }
 
 TEST_CASE("what is wrong with a registration is named") {

@@ -28,12 +28,13 @@ TEST_CASE("HOTP: the vectors of RFC 4226 appendix D") {
 }
 
 TEST_CASE("TOTP: the SHA-1 vectors of RFC 6238 appendix B") {
-    const std::array<std::pair<std::int64_t, const char*>, 6> vectors = {{{59, "94287082"},
-                                                                          {1111111109, "07081804"},
-                                                                          {1111111111, "14050471"},
-                                                                          {1234567890, "89005924"},
-                                                                          {2000000000, "69279037"},
-                                                                          {20000000000, "65353130"}}};
+    const std::array<std::pair<std::int64_t, const char*>, 6> vectors = {
+        {{59, "94287082"},
+         {1111111109, "07081804"},
+         {1111111111, "14050471"},
+         {1234567890, "89005924"},
+         {2000000000, "69279037"},
+         {20000000000, "65353130"}}};
     for (const auto& [seconds, code] : vectors) {
         const auto step = static_cast<std::uint64_t>(seconds / 30);  // 2603 is beyond our clock
         CHECK(totp::hotp(k_secret, step, 8) == code);
