@@ -1,22 +1,28 @@
 """What tests of the diary share: a person with an address on the network of their own, whose every answer is held against the
 OpenAPI file."""
+import concurrent.futures
 import json
 import os
 import random
 import re
 import subprocess
+import threading
+import unittest
 import urllib.parse
 import uuid
 
 import jsonschema
 import yaml
 
-from support import ROOT, Client, mail_code, mail_text
+from support import ROOT, Client, eventually, mail_code, mail_text
 
 PASSWORD = "correct horse battery"
 PROFILE = {"name": "山田 花子", "icon": "https://app.example.com/icons/7.png", "occupation": "教師", "age": 34, "residence": "京都",
            "ai_public": True, "sensitive": False}
 NOBODY = "mrs_" + "A" * 43
+INVALID = "VALIDATION_ERROR"
+# Of a stack: everybody comes through a proxy, and so has an address.
+SETTINGS = {"MILLRACE_TRUSTED_PROXIES": "127.0.0.1", "MILLRACE_PUBLIC_URL": "https://app.kuden.example"}
 
 
 class Loader(yaml.SafeLoader):
@@ -147,3 +153,39 @@ def error_of(answer):
     """(status, code, field) of an error."""
     error = json.loads(answer.text)["error"]
     return answer.status, error["code"], error.get("field")
+
+
+def parallel(number, call):
+    """`number` calls that begin together; their results."""
+    barrier = threading.Barrier(number)
+
+    def one(i):
+        barrier.wait()
+        return call(i)
+    with concurrent.futures.ThreadPoolExecutor(number) as pool:
+        return list(pool.map(one, range(number)))
+
+
+class Case(unittest.TestCase):
+    stack = None
+
+    def person(self, **more):
+        return Person(self.stack, **more)
+
+    def joined(self, **more):
+        return self.person().join(**more)
+
+    def sql(self, query):
+        return self.stack.sql(query)
+
+    def refused(self, answer, status, code, field=None):
+        self.assertEqual(error_of(answer), (status, code, field), answer.text)
+
+    def limited(self, answer, at_most):
+        self.refused(answer, 429, "RATE_LIMITED")
+        self.assertTrue(1 <= int(answer.headers["retry-after"]) <= at_most, answer.headers["retry-after"])
+
+    def dies(self, person, token, what):
+        """Within 5 s, by the time of one edge."""
+        eventually(lambda: person.call("GET", "/api/profile", token=token).status == 401, 6, what)
+        flush_limits(self.stack)  # asking so often has spent the person's own

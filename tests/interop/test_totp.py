@@ -8,7 +8,7 @@ import time
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../e2e"))
-from diary import Person  # noqa: E402
+from diary import SETTINGS, Person  # noqa: E402
 from support import Stack  # noqa: E402
 
 
@@ -31,7 +31,7 @@ def scanned(data_uri, scale=8):
 class Totp(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.stack = Stack(probe=False, env={"MILLRACE_TRUSTED_PROXIES": "127.0.0.1"})
+        cls.stack = Stack(probe=False, env=SETTINGS)
 
     @classmethod
     def tearDownClass(cls):
