@@ -52,9 +52,9 @@ class Profiles(Case):
         self.refused(me.call("GET", "/api/profile"), 401, "UNAUTHENTICATED")
         self.refused(me.call("POST", "/api/profile/totp", {"action": "register"}), 401, "UNAUTHENTICATED")
         for table, column, value in (("users", "id", me.id), ("tenants", "id", tenant), ("sessions", "user_id", me.id), ("totp_devices", "user_id", me.id),
-                                     ("challenges", "user_id", me.id), ("challenges", "subject", me.email), ("challenges", "subject", me.id),
-                                     ("jobs", "owner_id", me.id)):
+                                     ("challenges", "user_id", me.id), ("challenges", "subject", me.email), ("challenges", "subject", me.id)):
             self.assertEqual(self.sql(f"SELECT count(*) FROM {table} WHERE {column} = '{value}'"), "0", (table, column))
+        self.assertEqual(self.sql(f"SELECT count(*) FROM jobs WHERE owner_id = '{me.id}' AND (input <> '{{}}' OR result IS NOT NULL)"), "0")
         self.dies(me, me.token, "the end of the session")
         self.refused(me.login(), 401, "INVALID_CREDENTIALS")
         self.assertEqual(other.call("GET", "/api/profile").status, 200)
