@@ -176,6 +176,7 @@ Task<Result<void>> serve(service::Service& service, const Config& config, Stores
     domain::identity::Challenges challenges(*stores.app, config.secrets.key);
     domain::identity::Credentials credentials(tasks, *stores.app, tokens);
     domain::identity::WidgetKeys widget_keys(*stores.app, config.secrets.all());
+    domain::audit::Log audit(*stores.app);
     middleware::RateLimits limits(*stores.redis.client);
     domain::identity::DevelopmentUsers development_users(*stores.app);
     domain::knowledge::Files files(*stores.app);
@@ -218,7 +219,7 @@ Task<Result<void>> serve(service::Service& service, const Config& config, Stores
         .habits = {*stores.app}};
     middleware::Admission admission(service.executor(), admission_options(config.edge));
     middleware::Pipeline pipeline(
-        all_surfaces(development), all_endpoints(ports), credentials, widget_keys, limits,
+        all_surfaces(development), all_endpoints(ports), credentials, widget_keys, audit, limits,
         admission, service.tracer(), service.metrics(),
         {.cors_origins = config.edge.cors_origins,
          .proxies = *proxies,

@@ -35,6 +35,7 @@ struct Exchange {
     Admission::Ticket place{};     ///< released early by a request that only waits from then on
     std::string client_address{};  ///< behind proxies: the client's own
     std::optional<Standing> standing{};  ///< with the limit that decided last
+    std::string actor{};  ///< who acts, for the audit log, where no credential says so
 
     [[nodiscard]] const Principal& who() const {
         check(principal.has_value(), "the route demands a principal");

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <functional>
 
@@ -29,6 +30,10 @@ constexpr std::string_view k_cors_request_headers =
 constexpr std::string_view k_cors_response_headers =
     "Location, Link, ETag, Retry-After, Preference-Applied, X-RateLimit-Limit, "
     "X-RateLimit-Remaining, X-RateLimit-Reset";
+
+/// Operations that make jobs and nothing else: the job is their account.
+constexpr std::array<std::string_view, 3> k_accounted_for = {"enqueueJob", "askQuestion",
+                                                             "askFromWidget"};
 
 void put(server::Response& response, std::string_view name, std::string_view value) {
     response.headers.emplace_back(name, value);
@@ -72,13 +77,14 @@ std::string_view bearer_token(const server::Request& request) {
 
 Pipeline::Pipeline(std::vector<Surface> surfaces, std::vector<Endpoint> endpoints,
                    domain::identity::Credentials& credentials,
-                   domain::identity::WidgetKeys& widget_keys, RateLimits& limits,
-                   Admission& admission, telemetry::Tracer& tracer, telemetry::Registry& metrics,
-                   PipelineOptions options)
+                   domain::identity::WidgetKeys& widget_keys, domain::audit::Log& audit,
+                   RateLimits& limits, Admission& admission, telemetry::Tracer& tracer,
+                   telemetry::Registry& metrics, PipelineOptions options)
     : surfaces_(std::move(surfaces)),
       endpoints_(std::move(endpoints)),
       credentials_(credentials),
       widget_keys_(widget_keys),
+      audit_(audit),
       limits_(limits),
       admission_(admission),
       tracer_(tracer),
@@ -114,6 +120,7 @@ Task<server::Response> Pipeline::handle(server::Request& request) {
                                                                 request.header("x-forwarded-for"))};
     auto result = co_await dispatch(exchange, span);
     if (!result) span.fail(result.error().log.empty() ? result.error().detail : result.error().log);
+    co_await record(exchange, result);
     auto response = result ? std::move(*result) : rendered(surface, result.error(), exchange.trace);
     if (exchange.standing) {
         const auto& standing = *exchange.standing;
@@ -162,6 +169,38 @@ Task<Result<server::Response>> Pipeline::dispatch(Exchange& exchange, telemetry:
     if (!endpoint.limits.empty())
         CO_TRY_VOID(co_await take_limits(limits_, exchange, endpoint.limits));
     co_return co_await endpoint.handler(exchange);
+}
+
+/// Every act that changes something, and those that were denied, before its caller hears of it. Not
+/// what was malformed or came too often: nobody may fill the log with that.
+Task<void> Pipeline::record(const Exchange& exchange, const Result<server::Response>& result) {
+    using domain::audit::Outcome;
+    const auto* endpoint = exchange.endpoint;
+    if (!endpoint || endpoint->method == server::Method::get ||
+        std::ranges::find(k_accounted_for, endpoint->operation_id) != k_accounted_for.end())
+        co_return;
+    auto outcome = Outcome::done;
+    if (!result) {
+        const auto& error = result.error();
+        const bool malformed = error.code == ErrorCode::invalid && error.reason.empty();
+        if (malformed || base::is_transient(error.code) || error.code == ErrorCode::too_large)
+            co_return;
+        outcome = error.code == ErrorCode::unauthenticated || error.code == ErrorCode::forbidden
+                      ? Outcome::denied
+                      : Outcome::failed;
+    } else if (result->status >= 400) {
+        outcome = Outcome::failed;
+    }
+    const auto& who = exchange.principal;
+    co_await audit_.write({.actor = who                      ? domain::audit::user_actor(who->user)
+                                    : exchange.actor.empty() ? "nobody"
+                                                             : exchange.actor,
+                           .what = endpoint->operation_id,
+                           .outcome = outcome,
+                           .tenant = who ? std::optional(who->tenant) : std::nullopt,
+                           .details = {{"path", exchange.request.path}},
+                           .client = exchange.client_address,
+                           .trace = exchange.trace});
 }
 
 Task<Result<void>> Pipeline::authenticate(Exchange& exchange) {

@@ -10,6 +10,7 @@
 #include "edge/middleware/client_address.hpp"
 #include "edge/middleware/exchange.hpp"
 #include "edge/server/router.hpp"
+#include "shared/domain/audit/audit.hpp"
 #include "shared/domain/identity/development_users.hpp"
 #include "shared/domain/identity/sessions.hpp"
 #include "shared/domain/identity/widget_keys.hpp"
@@ -30,8 +31,8 @@ class Pipeline final : public server::Application {
     /// The last surface is the one for paths that no other owns.
     Pipeline(std::vector<Surface> surfaces, std::vector<Endpoint> endpoints,
              domain::identity::Credentials& credentials, domain::identity::WidgetKeys& widget_keys,
-             RateLimits& limits, Admission& admission, telemetry::Tracer& tracer,
-             telemetry::Registry& metrics, PipelineOptions options);
+             domain::audit::Log& audit, RateLimits& limits, Admission& admission,
+             telemetry::Tracer& tracer, telemetry::Registry& metrics, PipelineOptions options);
 
     server::BodyPlan plan(const server::Request& head) override;
     Task<server::Response> handle(server::Request& request) override;
@@ -42,6 +43,7 @@ class Pipeline final : public server::Application {
  private:
     Task<Result<server::Response>> dispatch(Exchange& exchange, telemetry::Span& span);
     Task<Result<void>> authenticate(Exchange& exchange);
+    Task<void> record(const Exchange& exchange, const Result<server::Response>& result);
     server::Response refusal(const Exchange& exchange, const Error& error);
     [[nodiscard]] server::Response preflight(const server::Request& request, const Surface& surface,
                                              std::string_view allow) const;
@@ -57,6 +59,7 @@ class Pipeline final : public server::Application {
     server::Router router_;
     domain::identity::Credentials& credentials_;
     domain::identity::WidgetKeys& widget_keys_;
+    domain::audit::Log& audit_;
     RateLimits& limits_;
     Admission& admission_;
     telemetry::Tracer& tracer_;

@@ -96,3 +96,15 @@ END
 $$;
 REVOKE EXECUTE ON FUNCTION export_person(uuid), erase_person(uuid), erase_own_person(uuid) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION erase_own_person(uuid) TO millrace_app;
+
+-- What nobody can use any more. How many rows went.
+CREATE FUNCTION purge_credentials() RETURNS bigint
+    LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = public, pg_temp
+    BEGIN ATOMIC
+        WITH links AS (DELETE FROM challenges WHERE expires_at < now() - interval '1 day' RETURNING 1),
+             ended AS (DELETE FROM sessions WHERE expires_at < now() - interval '7 days' OR revoked_at < now() - interval '30 days' RETURNING 1),
+             mails AS (DELETE FROM mail_deliveries WHERE created_at < now() - interval '30 days' RETURNING 1)
+        SELECT (SELECT count(*) FROM links) + (SELECT count(*) FROM ended) + (SELECT count(*) FROM mails);
+    END;
+REVOKE EXECUTE ON FUNCTION purge_credentials() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION purge_credentials() TO millrace_pipeline;

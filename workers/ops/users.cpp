@@ -187,6 +187,20 @@ Task<Result<void>> export_person(Context& context, Options options) {
     co_return Result<void>{};
 }
 
+Task<Result<void>> forget_streams(Context& context, std::vector<base::Uuid> jobs) {
+    auto& redis = context.redis();
+    const auto connected = Deadline::in(5s);
+    while (!redis.connected() && !connected.passed())
+        co_await async::delay(context.executor(), 20ms);
+    for (const auto& job : jobs) {
+        redis::Args keys{"DEL"};
+        for (auto& key : domain::jobs::live_keys(base::JobId{job}, k_attempts))
+            keys.push_back(std::move(key));
+        CO_TRY_VOID(co_await redis.command(std::move(keys), Deadline::in(5s)));
+    }
+    co_return Result<void>{};
+}
+
 Task<Result<void>> erase(Context& context, Options options) {
     CO_TRY(const auto person, co_await find_person(context, options));
     if (!options.yes) {
@@ -199,12 +213,7 @@ Task<Result<void>> erase(Context& context, Options options) {
                                                                           Deadline::in(k_timeout)));
         for (const auto& key : erased.object_keys)
             CO_TRY_VOID(co_await context.objects().remove(key));
-        for (const auto& job : erased.jobs) {
-            redis::Args keys{"DEL"};
-            for (auto& key : domain::jobs::live_keys({job}, k_attempts))
-                keys.push_back(std::move(key));
-            CO_TRY_VOID(co_await context.redis().command(std::move(keys), Deadline::in(5s)));
-        }
+        CO_TRY_VOID(co_await forget_streams(context, erased.jobs));
         acting.counts = {{"jobs", erased.jobs.size()}, {"objects", erased.object_keys.size()}};
         co_return Result<void>{};
     };

@@ -1,6 +1,7 @@
 #include "workers/scheduler/scheduler.hpp"
 
 #include "shared/domain/audit/audit.hpp"
+#include "shared/domain/identity/erasure.hpp"
 #include "shared/telemetry/log.hpp"
 
 namespace millrace::workers::scheduler {
@@ -203,6 +204,8 @@ Task<void> Scheduler::keep_house() {
             co_await recovery_.purge_idempotency(options_.idempotency_retention, deadline);
         !old)
         warn("keys", old.error());
+    if (const auto old = co_await domain::identity::purge_credentials(db_, deadline); !old)
+        warn("credentials", old.error());
 }
 
 }  // namespace millrace::workers::scheduler

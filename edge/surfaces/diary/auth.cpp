@@ -2,6 +2,7 @@
 
 #include "edge/surfaces/diary/diary.hpp"
 #include "shared/base/utf8.hpp"
+#include "shared/domain/audit/audit.hpp"
 #include "shared/domain/identity/address.hpp"
 
 namespace millrace::edge::surfaces::diary {
@@ -34,6 +35,7 @@ std::string read_address(json::Reader& in) {
 
 Task<Result<Response>> start_registration(Ports ports, Exchange& exchange) {
     CO_TRY(auto registration, domain::diary::decode_registration(exchange.request.body));
+    exchange.actor = domain::audit::address_actor(registration.email);
     CO_TRY_VOID(co_await middleware::take_limits(ports.limits, exchange,
                                                  {started("diary_register")},
                                                  base::ascii_lower(registration.email)));
@@ -48,6 +50,7 @@ Task<Result<Response>> login(Ports ports, Exchange& exchange) {
     const auto email = in.string("email", {1, 254});
     auto password = in.string("password", {1, 1024});
     if (auto error = in.error()) co_return std::unexpected(std::move(*error));
+    exchange.actor = domain::audit::address_actor(email);
     CO_TRY_VOID(co_await middleware::take_limits(ports.limits, exchange, {k_password_limit},
                                                  base::ascii_lower(email)));
     CO_TRY(auto known,
@@ -73,6 +76,7 @@ Task<Result<Response>> verify(Ports ports, Exchange& exchange) {
     const auto email = exchange.principal ? std::string() : read_address(in);
     auto code = read_code(in);
     if (auto error = in.error()) co_return std::unexpected(std::move(*error));
+    exchange.actor = domain::audit::address_actor(email);
     CO_TRY_VOID(co_await middleware::take_limits(
         ports.limits, exchange, {k_guess_limit},
         exchange.principal ? exchange.who().user.str() : base::ascii_lower(email)));
@@ -88,6 +92,7 @@ Task<Result<Response>> request_reset(Ports ports, Exchange& exchange) {
     auto in = document.reader();
     const auto email = read_address(in);
     if (auto error = in.error()) co_return std::unexpected(std::move(*error));
+    exchange.actor = domain::audit::address_actor(email);
     CO_TRY_VOID(co_await middleware::take_limits(ports.limits, exchange, {started("diary_reset")},
                                                  base::ascii_lower(email)));
     CO_TRY_VOID(co_await ports.accounts.request_reset(email, caller_of(exchange)));

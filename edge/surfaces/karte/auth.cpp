@@ -4,6 +4,7 @@
 #include "edge/web/page.hpp"
 #include "shared/base/crypto.hpp"
 #include "shared/base/utf8.hpp"
+#include "shared/domain/audit/audit.hpp"
 #include "shared/domain/identity/address.hpp"
 #include "shared/domain/identity/persons.hpp"
 #include "shared/json/reader.hpp"
@@ -55,6 +56,7 @@ Task<Result<Response>> send_magic_link(Ports ports, Exchange& exchange) {
                        {.field = "email"});
     }
     const auto subject = base::ascii_lower(email);
+    exchange.actor = domain::audit::address_actor(subject);
     CO_TRY_VOID(
         co_await middleware::take_limits(ports.limits, exchange, {k_send_by_address}, subject));
     auto opened = ports.challenges.open_link(
@@ -171,6 +173,7 @@ Task<Result<Response>> verify_token(Ports ports, Exchange& exchange) {
                                      exchange.deadline));
     const auto proof = domain::identity::Challenges::redeemed(rows);
     if (!proof) co_return refuse_token(exchange.request);
+    exchange.actor = domain::audit::address_actor(proof->subject);
     CO_TRY(auto location, co_await admit(ports, exchange, *transaction, proof->subject));
     CO_TRY_VOID(co_await transaction->commit(exchange.deadline));
     co_return redirect(302, std::move(location));

@@ -6,6 +6,7 @@
 #include "edge/surfaces/knowledge/knowledge.hpp"
 #include "edge/web/page.hpp"
 #include "shared/base/utf8.hpp"
+#include "shared/domain/audit/audit.hpp"
 #include "shared/json/writer.hpp"
 
 namespace millrace::edge::surfaces::knowledge {
@@ -82,6 +83,7 @@ Verification verification(Ports ports, const Exchange& exchange, const identity:
 
 Task<Result<Response>> register_account(Ports ports, Exchange& exchange) {
     CO_TRY(auto registration, identity::decode_registration(exchange.request.body));
+    exchange.actor = domain::audit::address_actor(registration.email);
     CO_TRY(auto prepared, co_await ports.accounts.prepare(std::move(registration)));
     auto mail = verification(ports, exchange, prepared.account);
     std::vector<postgres::Call> calls;
@@ -96,6 +98,7 @@ Task<Result<Response>> register_account(Ports ports, Exchange& exchange) {
 
 Task<Result<Response>> login(Ports ports, Exchange& exchange) {
     CO_TRY(auto credentials, identity::decode_sign_in(exchange.request.body));
+    exchange.actor = domain::audit::address_actor(credentials.email);
     const auto agent = base::utf8_prefix(exchange.request.header("user-agent"), k_client_bytes_max);
     auto client = exchange.client_address;
     if (base::is_valid_utf8(agent)) client += " " + std::string(agent);
@@ -171,6 +174,7 @@ Task<Result<Response>> request_reset(Ports ports, Exchange& exchange) {
     const auto email = identity::read_email(in);
     if (auto error = in.error()) co_return std::unexpected(std::move(*error));
     const auto key = base::ascii_lower(email);
+    exchange.actor = domain::audit::address_actor(key);
     std::vector<Limit> limits;
     limits.push_back(
         {.name = "password_reset", .per = Limit::Per::subject, .max = 3, .window = 600s});

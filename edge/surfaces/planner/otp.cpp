@@ -8,6 +8,7 @@
 #include "edge/surfaces/planner/planner.hpp"
 #include "edge/web/page.hpp"
 #include "shared/base/utf8.hpp"
+#include "shared/domain/audit/audit.hpp"
 #include "shared/domain/identity/address.hpp"
 #include "shared/domain/identity/persons.hpp"
 #include "shared/json/reader.hpp"
@@ -81,6 +82,7 @@ Task<Result<Response>> send(Ports ports, Exchange& exchange) {
         ports.limits, exchange, {k_otp_send, k_otp_send_ip}, subject_of(document)));
     if (!document) co_return std::unexpected(document.error());
     CO_TRY(const auto asked, decode(*document, false));
+    exchange.actor = domain::audit::address_actor(asked.subject);
     auto opened = ports.challenges.open_code({.realm = k_realm,
                                               .purpose = asked.purpose,
                                               .subject = asked.subject,
@@ -152,6 +154,7 @@ Task<Result<Response>> verify(Ports ports, Exchange& exchange) {
                                                  subject_of(document)));
     if (!document) co_return std::unexpected(document.error());
     CO_TRY(auto asked, decode(*document, true));
+    exchange.actor = domain::audit::address_actor(asked.subject);
     if (asked.purpose == k_login) co_return co_await sign_in_by(ports, exchange, std::move(asked));
     CO_TRY(const auto tried,
            co_await ports.challenges.try_code(k_realm, asked.purpose, asked.subject, asked.code,

@@ -2,6 +2,7 @@
 
 #include "shared/base/crypto.hpp"
 #include "shared/base/utf8.hpp"
+#include "shared/telemetry/log.hpp"
 
 namespace millrace::domain::audit {
 
@@ -15,6 +16,7 @@ const postgres::Statement k_head{
     "audit_head",
     "SELECT number, encode(hash, 'hex') FROM audit_seals ORDER BY number DESC LIMIT 1"};
 constexpr std::int32_t k_rows_max = 10'000;
+constexpr auto k_write_timeout = std::chrono::seconds(2);
 
 std::string_view to_string(Outcome outcome) {
     switch (outcome) {
@@ -43,6 +45,17 @@ postgres::Call record(const Act& act) {
     return postgres::call(k_record, base::uuid_v7(), act.tenant, act.actor, act.what,
                           postgres::Jsonb{details}, to_string(act.outcome), act.client,
                           act.trace.trace_id_hex());
+}
+
+Task<void> Log::write(Act act) {
+    const auto done = co_await app_.run(record(act), Deadline::in(k_write_timeout));
+    if (done) co_return;
+    telemetry::log::error("an act could not be recorded", {{"actor", act.actor},
+                                                           {"what", act.what},
+                                                           {"outcome", to_string(act.outcome)},
+                                                           {"client", act.client},
+                                                           {"trace_id", act.trace.trace_id_hex()},
+                                                           {"cause", done.error().detail}});
 }
 
 Task<Result<Seal>> seal(postgres::Database& pipeline, Deadline deadline) {

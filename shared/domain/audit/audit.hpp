@@ -28,8 +28,19 @@ struct Act {
 /// counted without a list of addresses.
 [[nodiscard]] std::string address_actor(std::string_view address);
 
-/// For the transaction of what it tells of (as millrace_app), or on its own for what was denied.
+/// As millrace_app.
 [[nodiscard]] postgres::Call record(const Act& act);
+
+/// Writes acts on their own; what cannot be written goes to the log, so that no act is without an
+/// account.
+class Log {
+ public:
+    explicit Log(postgres::Database& app) : app_(app) {}
+    Task<void> write(Act act);
+
+ private:
+    postgres::Database& app_;
+};
 
 struct Seal {
     std::int32_t rows = 0;    ///< 0: there was nothing to seal

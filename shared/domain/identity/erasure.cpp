@@ -7,6 +7,8 @@ namespace {
 const postgres::Statement k_erase{"person_erase",
                                   "SELECT done, why, keys, erased_jobs FROM erase_person($1)"};
 
+const postgres::Statement k_purge{"credentials_purge", "SELECT purge_credentials()"};
+
 }  // namespace
 
 Task<Result<Erased>> erase_person(postgres::Database& db, base::UserId person, Deadline deadline) {
@@ -19,6 +21,11 @@ Task<Result<Erased>> erase_person(postgres::Database& db, base::UserId person, D
     }
     co_return Erased{.object_keys = row.get<std::vector<std::string>>(2),
                      .jobs = row.get<std::vector<base::Uuid>>(3)};
+}
+
+Task<Result<std::int64_t>> purge_credentials(postgres::Database& pipeline, Deadline deadline) {
+    CO_TRY(const auto rows, co_await pipeline.run(postgres::call(k_purge), deadline));
+    co_return rows[0].get<std::int64_t>(0);
 }
 
 }  // namespace millrace::domain::identity

@@ -16,4 +16,7 @@ struct Erased {
 /// `not_found`, or `conflict` for the owner of a tenant that has other members.
 Task<Result<Erased>> erase_person(postgres::Database& db, base::UserId person, Deadline deadline);
 
+/// Removes expired sessions and secrets; how many. As millrace_pipeline.
+Task<Result<std::int64_t>> purge_credentials(postgres::Database& pipeline, Deadline deadline);
+
 }  // namespace millrace::domain::identity
