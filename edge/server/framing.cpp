@@ -120,8 +120,8 @@ std::expected<Framing, Violation> check_request_line(std::string_view line,
     if (version[5] != '1') return refuse("only HTTP/1.1 and HTTP/1.0 are spoken here", 505);
     out.http_1_0 = version[7] == '0';
     out.later_minor = version[7] > '1';
-    static constexpr std::array<std::string_view, 7> known = {"GET",   "HEAD",   "POST",   "PUT",
-                                                              "PATCH", "DELETE", "OPTIONS"};
+    static constexpr std::array<std::string_view, 9> known = {
+        "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY"};
     if (std::ranges::find(known, out.method) == known.end())
         return refuse("this method is not known here", 501);
     if (auto good = check_target(out.target, out.method, limits.target_bytes_max); !good)

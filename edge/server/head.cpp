@@ -39,8 +39,10 @@ Method method_of(http::verb verb) {
             return Method::del;
         case http::verb::options:
             return Method::options;
-        default:
+        case http::verb::get:
             return Method::get;
+        default:
+            return Method::other;
     }
 }
 

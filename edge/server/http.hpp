@@ -17,7 +17,9 @@
 
 namespace millrace::edge::server {
 
-enum class Method : std::uint8_t { get, head, post, put, patch, del, options };
+/// `other`: methods that are known and allowed nowhere, TRACE and QUERY.
+enum class Method : std::uint8_t { get, head, post, put, patch, del, options, other };
+inline constexpr std::size_t k_methods = 8;
 [[nodiscard]] std::string_view to_string(Method method) noexcept;
 
 /// A request body that is read as it arrives (uploads).

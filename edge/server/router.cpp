@@ -10,7 +10,7 @@ namespace millrace::edge::server {
 struct Router::Node {
     std::map<std::string, std::unique_ptr<Node>, std::less<>> literals;
     std::unique_ptr<Node> parameter;
-    std::array<std::optional<std::size_t>, 7> rows;  ///< by method
+    std::array<std::optional<std::size_t>, k_methods> rows;  ///< by method
 };
 
 namespace {
@@ -22,7 +22,7 @@ auto segments(std::string_view path) {
            std::views::transform([](auto part) { return std::string_view(part); });
 }
 
-std::string allow_of(const std::array<std::optional<std::size_t>, 7>& rows) {
+std::string allow_of(const std::array<std::optional<std::size_t>, k_methods>& rows) {
     std::vector<std::string_view> methods{"OPTIONS"};
     for (std::size_t m = 0; m < rows.size(); ++m) {
         if (rows[m]) methods.push_back(to_string(static_cast<Method>(m)));
@@ -38,8 +38,8 @@ std::string allow_of(const std::array<std::optional<std::size_t>, 7>& rows) {
 }  // namespace
 
 std::string_view to_string(Method method) noexcept {
-    static constexpr std::array<std::string_view, 7> names = {"GET",   "HEAD",   "POST",   "PUT",
-                                                              "PATCH", "DELETE", "OPTIONS"};
+    static constexpr std::array<std::string_view, k_methods> names = {
+        "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "OTHER"};
     return names[static_cast<std::size_t>(method)];
 }
 

@@ -162,7 +162,9 @@ class Authenticator(Case):
         self.assertNotIn(base64.b32decode(secret).hex(), stored)
         self.sql(f"UPDATE totp_devices SET secret = decode('{stored}', 'hex') WHERE user_id = '{other.id}'")
         half = other.login().json["session_token"]
-        self.refused(other.verify(totp(secret, step + 1), half), 500, "INTERNAL_ERROR")
+        self.refused(other.verify(totp(secret, step + 1), half), 400, "OTP_INVALID", "code")
+        half = other.login().json["session_token"]
+        self.assertEqual(other.verify(other.code(3), half).status, 200, "the mailed code opens all the same")
 
     def test_what_is_wrong_is_named(self):
         me = self.joined()

@@ -83,10 +83,12 @@ def request_lines():
 
 def methods():
     clause = "RFC 9110 §9.1"
-    for method in (b"TRACE", b"PROPFIND", b"BREW", b"get", b"Get", b"GETX", b"PATCHY", b"M!#$%&'*+-.^_`|~", b"GET-", b"QUERY", b"LINK"):
+    for method in (b"PROPFIND", b"BREW", b"get", b"Get", b"GETX", b"PATCHY", b"M!#$%&'*+-.^_`|~", b"GET-", b"LINK"):
         case(f"method {method.decode()} is not known", clause, request(method, b"/health", ()) + get(), "501!")
     for method in (b"G(T", b"G@T", b"GE,T", b"G:T", b'G"T', b"G[T", b"G{T", b"G\\T", b"G/T", b"\xc7ET", b"G=T", b"G\x01T", b"G;T"):
         case(f"method {method!r} is no token", "RFC 9110 §5.6.2", request(method, b"/health", ()) + get(), "400!")
+    for method in (b"TRACE", b"QUERY"):
+        case(f"{method.decode()} is allowed nowhere", "RFC 9110 §15.5.6", request(method, b"/health", ()) + get(), "405 200")
     case("CONNECT", "RFC 9110 §9.3.6", request(b"CONNECT", b"example.com:443", ()) + get(), "501!")
     case("a method of 9,000 bytes", clause, request(b"A" * 9000, b"/health", ()), "414!")
     case("HEAD has no body", "RFC 9110 §9.3.2", request(b"HEAD", b"/health", ()) + get(), "H200 200")

@@ -74,7 +74,7 @@ TEST_CASE("limits have their own statuses") {
     CHECK(status(get("", "GET /12345 HTTP/1.1"), {.target_bytes_max = 6}) == 200);
     CHECK(status(get("", "GET /123456 HTTP/1.1"), {.target_bytes_max = 6}) == 414);
     CHECK(status(get("", "GET / HTTP/2.0")) == 505);
-    CHECK(status(get("", "TRACE / HTTP/1.1")) == 501);
+    CHECK(status(get("", "BREW / HTTP/1.1")) == 501);
     CHECK(status(get("Expect: more\r\n")) == 417);
 }
 

@@ -1,6 +1,8 @@
 #include "shared/domain/identity/passwords.hpp"
 
 #include <sodium.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <array>
 
@@ -30,7 +32,11 @@ bool matches(const std::string& hash, const std::string& password) {
 }  // namespace
 
 Passwords::Passwords(Executor executor)
-    : executor_(std::move(executor)), dummy_(argon2id(base::random_token())) {}
+    : executor_(std::move(executor)), dummy_(argon2id(base::random_token())) {
+    // Whoever only asks must not wait behind passwords: on Linux a thread has a priority of its
+    // own.
+    asio::post(pool_, [] { ::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), 10); });
+}
 
 template <class Fn>
 Task<Result<std::invoke_result_t<Fn>>> Passwords::work(Fn fn) {

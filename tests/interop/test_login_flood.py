@@ -1,0 +1,66 @@
+"""Passwords to hash as fast as they come, with the limits lifted: others are served all the same, and nothing but a refusal is answered.
+
+How much slower is judged with MILLRACE_TEST_LONG=1 only: the machine's two cores carry client, edge and hashing."""
+import json
+import os
+import statistics
+import subprocess
+import sys
+import unittest
+import urllib.parse
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../e2e"))
+from support import ROOT, Stack, register  # noqa: E402  (its folder is known only now)
+
+LOAD = os.path.join(os.environ.get("MILLRACE_BIN_DIR", os.path.join(ROOT, "build/release/bin")), "millrace-load")
+LONG = os.environ.get("MILLRACE_TEST_LONG") == "1"
+ROUNDS = 5 if LONG else 2
+HEALTH = ["--path", "/api/health", "--connections", "4", "--rate", "200"]
+
+
+class Flood(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.stack = Stack(env={"MILLRACE_AUTH_RATE": "1000000"})
+        cls.port = str(urllib.parse.urlsplit(cls.stack.edge()).port)
+        cls.me = register(cls.stack.edge())
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.stack.destroy()
+
+    def start(self, *arguments):
+        return subprocess.Popen([LOAD, "--port", self.port, *arguments], stdout=subprocess.PIPE, text=True)
+
+    @staticmethod
+    def end(process):
+        out, _ = process.communicate(timeout=60)
+        assert process.returncode == 0, out
+        return json.loads(out)
+
+    def test_health_beside_a_flood_of_hashing(self):
+        # Every registration hashes a password; sign-ins of one account are put off after a few.
+        body = json.dumps({k: self.me.account[k] for k in ("email", "username", "password", "tenant_name", "tenant_domain")})
+        flood_of = ["--method", "POST", "--path", "/api/v1/auth/register", "--header", "Content-Type: application/json", "--body", body,
+                    "--connections", "32", "--rate", "200", "--seconds", "6"]
+        alone, beside, refused = [], [], {}
+        for _ in range(ROUNDS):
+            alone.append(self.end(self.start(*HEALTH, "--seconds", "5")))
+            flood = self.start(*flood_of)
+            beside.append(self.end(self.start(*HEALTH, "--seconds", "5")))
+            for status, number in self.end(flood)["statuses"].items():
+                refused[status] = refused.get(status, 0) + number
+        p99 = [statistics.median(run["latency_us"]["p99"] for run in runs) / 1000 for runs in (alone, beside)]
+        print(f"health p99 {p99[0]:.1f} ms alone, {p99[1]:.1f} ms beside the flood; answers: {refused}", flush=True)
+        for run in beside:
+            self.assertEqual(set(run["statuses"]), {"200"})
+            self.assertEqual(run["lost"] + run["unanswered"], 0)
+        self.assertEqual(set(refused) - {"409", "429"}, set(), refused)
+        self.assertGreater(refused.get("409", 0), 10)
+        if LONG:
+            self.assertLessEqual(p99[1], max(1.5 * p99[0], 10), "how much slower health is beside the flood")
+        self.assertEqual(self.me.call("GET", "/api/v1/auth/me").status, 200)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
