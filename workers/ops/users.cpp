@@ -79,6 +79,24 @@ Task<Result<base::TenantId>> tenant_for(Context& context, const Options& options
     co_return tenant;
 }
 
+/// The account's row, after its tenant where that is its own.
+Task<Result<void>> make_account(Context& context, const Options& options, base::UserId id,
+                                const std::optional<std::string>& hash, Acting& acting) {
+    const auto known = co_await find_person(context, options);
+    if (known)
+        co_return fail(ErrorCode::conflict, fmt::format("{} has an account of {} already",
+                                                        options.realm, options.email));
+    CO_TRY(const auto tenant, co_await tenant_for(context, options));
+    CO_TRY(const auto rows,
+           co_await context.owner().run(
+               postgres::call(k_create, id, tenant, options.realm, options.email, options.username,
+                              hash, options.role, options.realm != "knowledge"),
+               Deadline::in(k_timeout)));
+    if (rows.empty()) co_return fail(ErrorCode::conflict, "somebody else has just made it");
+    acting.counts = {{"created", 1}};
+    co_return Result<void>{};
+}
+
 Task<Result<void>> create(Context& context, Options options) {
     if (!domain::identity::is_email(options.email))
         co_return fail(ErrorCode::invalid, "--email: must be an e-mail address");
@@ -99,24 +117,10 @@ Task<Result<void>> create(Context& context, Options options) {
     if (options.username.empty())
         options.username = options.email.substr(0, options.email.find('@'));
     const auto id = base::UserId::make();
-    const auto act = [&](Acting& acting) -> Task<Result<void>> {
-        const auto known = co_await find_person(context, options);
-        if (known)
-            co_return fail(ErrorCode::conflict, fmt::format("{} has an account of {} already",
-                                                            options.realm, options.email));
-        CO_TRY(const auto tenant, co_await tenant_for(context, options));
-        CO_TRY(const auto rows, co_await context.owner().run(
-                                    postgres::call(k_create, id, tenant, options.realm,
-                                                   options.email, options.username, hash,
-                                                   options.role, options.realm != "knowledge"),
-                                    Deadline::in(k_timeout)));
-        if (rows.empty()) co_return fail(ErrorCode::conflict, "somebody else has just made it");
-        acting.counts = {{"created", 1}};
-        co_return Result<void>{};
-    };
     CO_TRY_VOID(co_await audited(
         context, "users create",
-        {{"realm", options.realm}, {"user", id.str()}, {"role", options.role}}, act));
+        {{"realm", options.realm}, {"user", id.str()}, {"role", options.role}},
+        [&](Acting& acting) { return make_account(context, options, id, hash, acting); }));
     const bool show = by_password && !options.password_stdin;
     if (context.json()) {
         json::Object out{{"id", id.str()}, {"email", options.email}, {"role", options.role}};
@@ -158,27 +162,29 @@ Task<Result<void>> list_persons(Context& context, std::optional<std::string> rea
     co_return Result<void>{};
 }
 
+Task<Result<void>> write_export(Context& context, base::UserId person, const std::string& file,
+                                Acting& acting) {
+    CO_TRY(const auto rows,
+           co_await context.owner().run(postgres::call(k_export, person), Deadline::in(k_timeout)));
+    json::Object all;
+    for (std::size_t r = 0; r < rows.size(); ++r) {
+        const auto source = rows[r].get<std::string>(0);
+        if (!all.contains(source)) all[source] = json::Array{};
+        all[source].as_array().push_back(boost::json::parse(rows[r].get<std::string>(1)));
+    }
+    std::ofstream out(file, std::ios::binary | std::ios::trunc);
+    out << json::dump(all) << "\n" << std::flush;
+    if (!out) co_return fail(ErrorCode::invalid, fmt::format("{} cannot be written", file));
+    acting.counts = {{"rows", rows.size()}};
+    co_return Result<void>{};
+}
+
 Task<Result<void>> export_person(Context& context, Options options) {
     CO_TRY(const auto person, co_await find_person(context, options));
-    const auto act = [&](Acting& acting) -> Task<Result<void>> {
-        CO_TRY(const auto rows, co_await context.owner().run(postgres::call(k_export, person),
-                                                             Deadline::in(k_timeout)));
-        json::Object all;
-        for (std::size_t r = 0; r < rows.size(); ++r) {
-            const auto source = rows[r].get<std::string>(0);
-            if (!all.contains(source)) all[source] = json::Array{};
-            all[source].as_array().push_back(boost::json::parse(rows[r].get<std::string>(1)));
-        }
-        const auto text = json::dump(all) + "\n";
-        std::ofstream out(options.out, std::ios::binary | std::ios::trunc);
-        out << text << std::flush;
-        if (!out)
-            co_return fail(ErrorCode::invalid, fmt::format("{} cannot be written", options.out));
-        acting.counts = {{"rows", rows.size()}};
-        co_return Result<void>{};
-    };
     CO_TRY(const auto counts,
-           co_await audited(context, "users export", {{"user", person.str()}}, act));
+           co_await audited(context, "users export", {{"user", person.str()}}, [&](Acting& acting) {
+               return write_export(context, person, options.out, acting);
+           }));
     if (context.json()) {
         fmt::print("{}\n", json::dump(counts));
     } else {
@@ -201,6 +207,15 @@ Task<Result<void>> forget_streams(Context& context, std::vector<base::Uuid> jobs
     co_return Result<void>{};
 }
 
+Task<Result<void>> erase_all_of(Context& context, base::UserId person, Acting& acting) {
+    CO_TRY(const auto erased, co_await domain::identity::erase_person(context.owner(), person,
+                                                                      Deadline::in(k_timeout)));
+    for (const auto& key : erased.object_keys) CO_TRY_VOID(co_await context.objects().remove(key));
+    CO_TRY_VOID(co_await forget_streams(context, erased.jobs));
+    acting.counts = {{"jobs", erased.jobs.size()}, {"objects", erased.object_keys.size()}};
+    co_return Result<void>{};
+}
+
 Task<Result<void>> erase(Context& context, Options options) {
     CO_TRY(const auto person, co_await find_person(context, options));
     if (!options.yes) {
@@ -208,17 +223,9 @@ Task<Result<void>> erase(Context& context, Options options) {
                    options.realm, person.str());
         co_return Result<void>{};
     }
-    const auto act = [&](Acting& acting) -> Task<Result<void>> {
-        CO_TRY(const auto erased, co_await domain::identity::erase_person(context.owner(), person,
-                                                                          Deadline::in(k_timeout)));
-        for (const auto& key : erased.object_keys)
-            CO_TRY_VOID(co_await context.objects().remove(key));
-        CO_TRY_VOID(co_await forget_streams(context, erased.jobs));
-        acting.counts = {{"jobs", erased.jobs.size()}, {"objects", erased.object_keys.size()}};
-        co_return Result<void>{};
-    };
     CO_TRY(const auto counts,
-           co_await audited(context, "users erase", {{"user", person.str()}}, act));
+           co_await audited(context, "users erase", {{"user", person.str()}},
+                            [&](Acting& acting) { return erase_all_of(context, person, acting); }));
     if (context.json()) {
         fmt::print("{}\n", json::dump(counts));
     } else {

@@ -63,16 +63,22 @@ middleware::Surface surface(bool development) {
         }};
 }
 
+namespace {
+
+Task<Result<server::Response>> health(bool development) {
+    const auto now = std::chrono::system_clock::now().time_since_epoch();
+    co_return middleware::json_response(
+        200, fmt::format(R"({{"status":"ok","timestamp":{},"environment":"{}"}})",
+                         std::chrono::duration_cast<std::chrono::seconds>(now).count(),
+                         development ? "development" : "production"));
+}
+
+}  // namespace
+
 std::vector<middleware::Endpoint> health_endpoints(Ports ports) {
-    const std::string environment = ports.development ? "development" : "production";
-    return {{server::Method::get, "/health", "health", middleware::Auth::none,
-             [environment](middleware::Exchange&) -> Task<Result<server::Response>> {
-                 const auto now = std::chrono::system_clock::now().time_since_epoch();
-                 co_return middleware::json_response(
-                     200, fmt::format(R"({{"status":"ok","timestamp":{},"environment":"{}"}})",
-                                      std::chrono::duration_cast<std::chrono::seconds>(now).count(),
-                                      environment));
-             }}};
+    return {
+        {server::Method::get, "/health", "health", middleware::Auth::none,
+         [development = ports.development](middleware::Exchange&) { return health(development); }}};
 }
 
 }  // namespace millrace::edge::surfaces::planner
