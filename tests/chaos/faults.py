@@ -9,11 +9,17 @@ import time
 import urllib.request
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "e2e"))
-from support import ROOT, Stack, eventually, register  # noqa: E402  pylint: disable=unused-import
+from operations import Account  # noqa: E402
+from support import ROOT, Client, Stack, eventually  # noqa: E402  pylint: disable=unused-import
 
 SERVICES = ("edge", "edge-2", "worker-probe", "worker-probe-2", "scheduler")
 SERVERS = ("postgres", "redis", "kafka")
 OPS = os.path.join(os.environ.get("MILLRACE_BIN_DIR", os.path.join(ROOT, "build/release/bin")), "millrace-ops")
+
+
+def account(stack):
+    """A client that is signed in: its account is written to the database, so that no mail waits for a worker."""
+    return Client(stack.edge(), Account(stack, "knowledge").token)
 
 
 class ChaosStack(Stack):

@@ -6,7 +6,7 @@ import unittest
 import uuid
 
 from checker import rows, unfinished
-from faults import ChaosStack, eventually, register
+from faults import ChaosStack, account, eventually
 
 AT_ONCE = 3.0  # seconds; the relay would take 6
 
@@ -15,7 +15,7 @@ class Announcements(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.stack = ChaosStack(edges=1, probes=1, env={"MILLRACE_SHUTDOWN_GRACE": "300ms", "MILLRACE_CONCURRENCY": "4"})
-        cls.me = register(cls.stack.edge())
+        cls.me = account(cls.stack)
 
     @classmethod
     def tearDownClass(cls):

@@ -5,7 +5,7 @@ import signal
 import unittest
 
 from checker import Log, check, unfinished
-from faults import ChaosStack, eventually, register
+from faults import ChaosStack, account, eventually
 from history import History, Workload
 
 PLACES = [("edge", "accept.committed", 40), ("edge", "publish.before", 40), ("edge", "publish.delivered", 40),
@@ -17,7 +17,7 @@ class Failpoints(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.stack = ChaosStack()
-        cls.token = register(cls.stack.edge()).token
+        cls.token = account(cls.stack).token
         cls.history = History(os.path.join(cls.stack.home, "history.jsonl"))
         cls.log = Log(cls.stack.env["MILLRACE_KAFKA_BROKERS"])
 

@@ -9,7 +9,7 @@ import threading
 import unittest
 
 from checker import Log, check, unfinished
-from faults import SERVICES, ChaosStack, eventually, register
+from faults import SERVICES, ChaosStack, account, eventually
 from history import History, Workload
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "support"))
@@ -58,7 +58,7 @@ class Network(unittest.TestCase):
     def setUpClass(cls):
         cls.stack = ProxiedStack()
         cls.stack.through_proxies()
-        cls.token = register(cls.stack.edge()).token
+        cls.token = account(cls.stack).token
         cls.history = History(os.path.join(cls.stack.home, "history.jsonl"))
         cls.log = Log(cls.stack.env["MILLRACE_KAFKA_BROKERS"])
 

@@ -9,7 +9,7 @@ import time
 import unittest
 
 from checker import Log, check, unfinished
-from faults import SERVER_FAULTS, SERVICE_FAULTS, ChaosStack, eventually, kill, register, run_faults
+from faults import SERVER_FAULTS, SERVICE_FAULTS, ChaosStack, account, eventually, kill, run_faults
 from history import History, Workload
 
 LONG = os.environ.get("MILLRACE_TEST_LONG") == "1"
@@ -24,7 +24,7 @@ class Chaos(unittest.TestCase):
         cls.seed = OPTIONS.seed if OPTIONS.seed is not None else random.SystemRandom().randrange(1 << 32)
         print(f"seed {cls.seed}", flush=True)
         cls.stack = ChaosStack()
-        cls.token = register(cls.stack.edge()).token
+        cls.token = account(cls.stack).token
         cls.history = History(os.path.join(cls.stack.home, "history.jsonl"))
         cls.log = Log(cls.stack.env["MILLRACE_KAFKA_BROKERS"])
         cls.injected, cls.round = 0, 0

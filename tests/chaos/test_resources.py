@@ -1,4 +1,5 @@
-"""Clocks that are wrong by an hour, and a database disk that is full."""
+"""Clocks that are wrong by an hour, and disks that are full (Redis writes none)."""
+import contextlib
 import json
 import os
 import random
@@ -9,7 +10,7 @@ import unittest
 from datetime import datetime
 
 from checker import Log, check, unfinished
-from faults import ChaosStack, eventually, register
+from faults import ChaosStack, account, eventually
 from history import History, Op, Poster, Workload
 
 WRONG_CLOCK = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "support/wrong_clock.c")
@@ -21,7 +22,7 @@ class Resources(unittest.TestCase):
     def begin(self, stack):
         self.stack = stack
         self.addCleanup(stack.destroy)
-        self.token = register(stack.edge()).token
+        self.token = account(stack).token
         self.history = History(os.path.join(stack.home, "history.jsonl"))
         self.addCleanup(self.history.close)
         self.log = Log(stack.env["MILLRACE_KAFKA_BROKERS"])
@@ -63,7 +64,8 @@ class Resources(unittest.TestCase):
             last = json.loads(file.readlines()[-1])
         return datetime.fromisoformat(last["time"]).timestamp() - os.path.getmtime(path)
 
-    def test_disk_of_the_database_is_full(self):
+    def small_disk(self):
+        """A file system of its own that a test can fill; gone with the test."""
         mount = tempfile.mkdtemp(prefix="millrace-disk-")
         self.addCleanup(shutil.rmtree, mount, True)
         done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES},mode=755", "tmpfs", mount], capture_output=True, text=True)
@@ -71,14 +73,34 @@ class Resources(unittest.TestCase):
             self.skipTest(f"no mount here: {done.stderr.strip()}")
         self.addCleanup(subprocess.run, ["umount", "-l", mount], check=False)
         os.chmod(mount, 0o755)
+        return mount
 
+    @staticmethod
+    def fill(mount):
+        with open(os.path.join(mount, "filler"), "ab") as file:
+            try:
+                while True:
+                    file.write(b"\0" * (64 << 10))
+                    file.flush()
+            except OSError:
+                pass
+
+    @staticmethod
+    def make_room(mount):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(mount, "filler"))
+
+    def begin_on(self, mount, server):
         class SmallDisk(ChaosStack):
             def start(self):
                 with open(os.path.join(self.home, "state.json"), "w") as file:
-                    json.dump({"postgres folder": os.path.join(mount, "data")}, file)
+                    json.dump({f"{server} folder": os.path.join(mount, "data")}, file)
                 super().start()
         self.begin(SmallDisk())
-        filler = os.path.join(mount, "filler")
+
+    def test_disk_of_the_database_is_full(self):
+        mount = self.small_disk()
+        self.begin_on(mount, "postgres")
         workload = Workload(self.history, self.stack.edges(), self.token, "disk", clients=32, rate=400)
         probe = Poster(self.history, self.stack.edges()[:1], self.token, random.Random(0))
         refused = Op("00000000-0000-4000-8000-00000000d15c", "probe.ok", "", {})
@@ -86,25 +108,56 @@ class Resources(unittest.TestCase):
             eventually(lambda: len(self.history.ops) > 500, 30, "load before the disk is full")
 
             def full():
-                with open(filler, "ab") as file:
-                    try:
-                        while True:
-                            file.write(b"\0" * (64 << 10))
-                            file.flush()
-                    except OSError:
-                        pass
+                self.fill(mount)
                 answer = probe.once(refused)
                 return answer and answer[0] == 503
             eventually(full, 60, "an honest 503")
-            os.unlink(filler)
+            self.make_room(mount)
             before = len(self.history.ops)
             eventually(lambda: len(self.history.ops) > before + 500, 60, "load after there is room again")
         finally:
             workload.stop()
-            if os.path.exists(filler):
-                os.unlink(filler)
+            self.make_room(mount)
         probe.post(refused)
         self.settle()
+
+    def test_disk_of_the_broker_is_full(self):
+        """The broker gives up; the edge goes on accepting; with room again all of it is done."""
+        mount = self.small_disk()
+        self.begin_on(mount, "kafka")
+        workload = Workload(self.history, self.stack.edges(), self.token, "disk", clients=32, rate=400)
+        try:
+            eventually(lambda: len(self.history.ops) > 500, 30, "load before the disk is full")
+            first = self.stack.pid("kafka")
+
+            def gone():
+                self.fill(mount)
+                return self.stack.pid("kafka") != first
+            eventually(gone, 90, "the end of a broker that cannot write")
+            before = len(self.history.ops)
+            eventually(lambda: len(self.history.ops) > before + 500, 30, "jobs that are accepted all the same")
+            self.make_room(mount)
+            eventually(lambda: len(self.history.ops) > before + 1500, 60, "load after there is room again")
+        finally:
+            workload.stop()
+            self.make_room(mount)
+        self.settle()
+
+    def test_disk_of_the_object_store_is_full(self):
+        """An upload is refused and leaves nothing behind; with room again it is taken."""
+        mount = self.small_disk()
+        self.begin(ChaosStack())
+        self.stack.override({process: {"MILLRACE_OBJECT_DIR": mount} for process in ("edge", "edge-2")})
+        self.stack.restart("edge", "edge-2")
+        client = account(self.stack)
+        content = b"The wheel turns in the race. " * 40_000
+        self.fill(mount)
+        answer = client.upload("full.txt", content)
+        self.assertIn(answer.status, (500, 503), answer.text)
+        self.assertEqual(self.stack.sql("SELECT count(*) FROM files"), "0")
+        self.make_room(mount)
+        self.assertEqual([name for _, _, files in os.walk(mount) for name in files], [])
+        self.assertEqual(client.upload("room.txt", content).status, 201)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import uuid
 import confluent_kafka
 import confluent_kafka.admin
 from checker import Log, check, rows, unfinished
-from faults import ChaosStack, eventually, immediate_restart, register, terminate_backends
+from faults import ChaosStack, account, eventually, immediate_restart, terminate_backends
 from history import History, Op, Poster, Workload
 
 NEIGHBOURS_RATE = 150  # per second, far below what the machine can do: a stall shows, its load does not
@@ -24,7 +24,7 @@ class Scenario(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.stack = ChaosStack()
-        cls.me = register(cls.stack.edge())
+        cls.me = account(cls.stack)
         cls.history = History(os.path.join(cls.stack.home, "history.jsonl"))
         cls.ends = {}  # of the jobs that are not meant to succeed
         cls.log = Log(cls.stack.env["MILLRACE_KAFKA_BROKERS"])
