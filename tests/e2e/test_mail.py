@@ -182,6 +182,7 @@ class Smtp(Mails):
         cls.ENV = {"MILLRACE_SMTP_URL": cls.url(), "MILLRACE_SMTP_CA_FILE": cls.certificate.file, "MILLRACE_SMTP_TIMEOUT": "2s",
                    "MILLRACE_MAIL_FROM": "Millrace <no-reply@millrace.example>"}
         super().setUpClass()
+        eventually(lambda: cls.server.taken, what="the mail of the registration itself")
 
     @classmethod
     def tearDownClass(cls):
