@@ -120,7 +120,8 @@ def ask_node(connections):
 
 
 def same(ours, theirs):
-    if ours["method"] != theirs["method"]:
+    method = theirs.get("method", "QUERY")  # node reads QUERY and has no name for it
+    if ours["method"] != ("OTHER" if method in ("TRACE", "QUERY") else method):
         return False
     target = hashlib.sha256(origin_form(theirs["target"]).encode("latin1")).hexdigest()
     return ours.get("any") or (ours["target"], ours["length"], ours["digest"]) == (target, theirs["length"], theirs["digest"])
