@@ -16,9 +16,11 @@ class TrustedProxies {
     /// Addresses or networks, such as "10.0.0.0/8" or "::1"; nullopt when one is neither.
     [[nodiscard]] static std::optional<TrustedProxies> parse(const std::vector<std::string>& text);
 
-    /// The peer's address; when that is a proxy of ours, the last address in `forwarded_for` that
-    /// is none.
+    /// The peer's address; when that is a proxy of ours, the last address in `forwarded_for` (all
+    /// X-Forwarded-For lines, joined by commas) that is none.
     [[nodiscard]] std::string client(std::string_view peer, std::string_view forwarded_for) const;
+
+    [[nodiscard]] bool none() const noexcept { return v4_.empty() && v6_.empty(); }
 
  private:
     [[nodiscard]] bool has(const boost::asio::ip::address& address) const;

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <functional>
 
+#include "shared/base/utf8.hpp"
 #include "shared/telemetry/log.hpp"
 
 namespace millrace::edge::middleware {
@@ -30,6 +31,17 @@ constexpr std::string_view k_cors_request_headers =
 constexpr std::string_view k_cors_response_headers =
     "Location, Link, ETag, Retry-After, Preference-Applied, X-RateLimit-Limit, "
     "X-RateLimit-Remaining, X-RateLimit-Reset";
+
+std::string client_address(const TrustedProxies& proxies, const server::Request& request) {
+    if (proxies.none()) return std::string(request.remote_address);
+    std::string forwarded_for;  // a proxy may add a line of its own instead of lengthening one
+    for (const auto& [name, value] : request.headers) {
+        if (base::ascii_lower(name) != "x-forwarded-for") continue;
+        if (!forwarded_for.empty()) forwarded_for += ',';
+        forwarded_for += value;
+    }
+    return proxies.client(request.remote_address, forwarded_for);
+}
 
 /// Operations that make jobs and nothing else: the job is their account.
 constexpr std::array<std::string_view, 3> k_accounted_for = {"enqueueJob", "askQuestion",
@@ -116,8 +128,7 @@ Task<server::Response> Pipeline::handle(server::Request& request) {
                       .trace = span.context(),
                       .principal = {},
                       .deadline = Deadline::in(options_.handler_deadline),
-                      .client_address = options_.proxies.client(request.remote_address,
-                                                                request.header("x-forwarded-for"))};
+                      .client_address = client_address(options_.proxies, request)};
     auto result = co_await dispatch(exchange, span);
     if (!result) span.fail(result.error().log.empty() ? result.error().detail : result.error().log);
     co_await record(exchange, result);

@@ -40,30 +40,7 @@ std::string_view origin_of(std::string_view url) {
 }  // namespace
 
 std::string escape(std::string_view text) {
-    std::string out;
-    out.reserve(text.size());
-    for (const char c : text) {
-        switch (c) {
-            case '&':
-                out += "&amp;";
-                break;
-            case '<':
-                out += "&lt;";
-                break;
-            case '>':
-                out += "&gt;";
-                break;
-            case '"':
-                out += "&quot;";
-                break;
-            case '\'':
-                out += "&#39;";
-                break;
-            default:
-                out += c;
-        }
-    }
-    return out;
+    return base::html_escape(text);
 }
 
 std::string page(std::string_view title, std::string_view body_html, std::string_view locale) {

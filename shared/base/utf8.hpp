@@ -16,5 +16,7 @@ namespace millrace::base {
 [[nodiscard]] std::string_view utf8_prefix(std::string_view text, std::size_t bytes_max) noexcept;
 /// A to Z only; every other byte stays.
 [[nodiscard]] std::string ascii_lower(std::string_view text);
+/// For text and quoted attributes of HTML.
+[[nodiscard]] std::string html_escape(std::string_view text);
 
 }  // namespace millrace::base

@@ -5,6 +5,6 @@ millrace_test(edge_server_unit
     LABELS unit)
 # edge/middleware: admission, and uploads as they arrive
 millrace_test(edge_middleware_unit
-    SOURCES edge_admission_test.cpp edge_multipart_test.cpp
+    SOURCES edge_admission_test.cpp edge_client_address_test.cpp edge_multipart_test.cpp
     DEPS millrace_edge_middleware
     LABELS unit)

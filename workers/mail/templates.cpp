@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "shared/base/utf8.hpp"
 #include "workers/mail/words.hpp"
 
 namespace millrace::workers::mail {
@@ -25,32 +26,10 @@ std::string one_line(std::string text) {
     return text;
 }
 
+/// With its line breaks.
 std::string escape(std::string_view text) {
     std::string out;
-    for (const char c : text) {
-        switch (c) {
-            case '&':
-                out += "&amp;";
-                break;
-            case '<':
-                out += "&lt;";
-                break;
-            case '>':
-                out += "&gt;";
-                break;
-            case '"':
-                out += "&quot;";
-                break;
-            case '\'':
-                out += "&#39;";
-                break;
-            case '\n':
-                out += "<br>\n";
-                break;
-            default:
-                out += c;
-        }
-    }
+    for (const char c : base::html_escape(text)) out += c == '\n' ? "<br>\n" : std::string(1, c);
     return out;
 }
 
