@@ -43,6 +43,12 @@ std::string client_address(const TrustedProxies& proxies, const server::Request&
     return proxies.client(request.remote_address, forwarded_for);
 }
 
+/// What was acted on; a link's token, which opens something, is not written down.
+std::string_view target_of(const Exchange& exchange) {
+    const std::string_view pattern = exchange.endpoint->pattern;
+    return pattern.contains("{token}") ? pattern : exchange.request.path;
+}
+
 /// Operations that make jobs and nothing else: the job is their account.
 constexpr std::array<std::string_view, 3> k_accounted_for = {"enqueueJob", "askQuestion",
                                                              "askFromWidget"};
@@ -182,8 +188,9 @@ Task<Result<server::Response>> Pipeline::dispatch(Exchange& exchange, telemetry:
     co_return co_await endpoint.handler(exchange);
 }
 
-/// Every act that changes something, and those that were denied, before its caller hears of it. Not
-/// what was malformed or came too often: nobody may fill the log with that.
+/// Every act that changes something, and those that were denied to somebody, before its caller
+/// hears of it. Not what was malformed, came too often or was refused to nobody in particular:
+/// strangers may not fill the log.
 Task<void> Pipeline::record(const Exchange& exchange, const Result<server::Response>& result) {
     using domain::audit::Outcome;
     const auto* endpoint = exchange.endpoint;
@@ -203,13 +210,14 @@ Task<void> Pipeline::record(const Exchange& exchange, const Result<server::Respo
         outcome = Outcome::failed;
     }
     const auto& who = exchange.principal;
+    if (outcome != Outcome::done && !who && exchange.actor.empty()) co_return;
     co_await audit_.write({.actor = who                      ? domain::audit::user_actor(who->user)
                                     : exchange.actor.empty() ? "nobody"
                                                              : exchange.actor,
                            .what = endpoint->operation_id,
                            .outcome = outcome,
                            .tenant = who ? std::optional(who->tenant) : std::nullopt,
-                           .details = {{"path", exchange.request.path}},
+                           .details = {{"path", target_of(exchange)}},
                            .client = exchange.client_address,
                            .trace = exchange.trace});
 }

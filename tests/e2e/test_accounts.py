@@ -8,7 +8,7 @@ import urllib.parse
 import uuid
 
 from operations import Account
-from support import ROOT, Client, Stack, eventually, register
+from support import ROOT, Client, Stack, eventually, mail_link, register
 
 OPS = os.path.join(os.environ.get("MILLRACE_BIN_DIR", os.path.join(ROOT, "build/release/bin")), "millrace-ops")
 
@@ -51,6 +51,24 @@ class Audit(Case):
         whole = self.stack.sql("SELECT string_agg(a::text, ' ') FROM audit_logs a")
         for secret in (me.account["password"], "Wrong12345", me.token, email):
             self.assertNotIn(secret, whole)
+
+    def test_links_leave_no_secret_and_strangers_leave_nothing(self):
+        edge, address = Client(self.stack.edge()), f"{uuid.uuid4().hex[:10]}@example.com"
+        self.assertEqual(edge.call("POST", "/api/auth-send-magic-link", {"email": address}).status, 200)
+        path = urllib.parse.urlsplit(mail_link(self.stack.mails(to=address)[-1])).path
+        token = path.rsplit("/", 1)[1]
+        before = int(self.stack.sql("SELECT count(*) FROM audit_logs"))
+        foreign = {"Sec-Fetch-Site": "cross-site"}
+        for _ in range(3):  # whoever they are, they hold nothing
+            self.assertEqual(edge.call("POST", path, b"", foreign).status, 403)
+            self.assertEqual(edge.call("POST", "/login/" + "x" * 43, b"").status, 410)
+            self.assertEqual(edge.call("DELETE", f"/api/v1/contents/{uuid.uuid4()}").status, 401)
+            self.assertEqual(Client(self.stack.edge(), "mrs_rubbish").call("DELETE", f"/api/jobs/{uuid.uuid4()}").status, 401)
+        self.assertEqual(int(self.stack.sql("SELECT count(*) FROM audit_logs")), before)
+        self.assertEqual(edge.call("POST", path, b"").status, 303)
+        hashed = self.stack.sql(f"SELECT left(encode(sha256('{address}'), 'hex'), 32)")
+        self.assertEqual(self.acts(f"actor = 'address:{hashed}'"), ["sendMagicLink done", "confirmLogin done"])
+        self.assertEqual(self.stack.sql(f"SELECT count(*) FROM audit_logs a WHERE a::text LIKE '%{token}%'"), "0")
 
     def test_what_is_malformed_or_makes_a_job_is_not_recorded(self):
         me = register(self.stack.edge())

@@ -90,6 +90,7 @@ Task<Result<Response>> confirm_login(Ports ports, Exchange& exchange) {
     const std::string token(exchange.request.params[0]);
     CO_TRY(const auto seen, co_await ports.challenges.see_link(k_link, token, exchange.deadline));
     if (!seen) co_return notice_page(410, Notice::stale, web::locale_of(exchange.request));
+    exchange.actor = domain::audit::address_actor(seen->subject);
     CO_TRY(const auto transaction, co_await ports.app.begin(exchange.deadline));
     CO_TRY(const auto rows, co_await transaction->run(ports.challenges.use_link_call(k_link, token),
                                                       exchange.deadline));

@@ -239,6 +239,7 @@ Task<Result<void>> confirm_reset(Ports ports, Exchange& exchange, std::string_vi
     CO_TRY(const auto link,
            co_await ports.challenges.see_link("password_reset", token, exchange.deadline));
     if (!link) co_return identity::link_expired();
+    if (link->user) exchange.actor = domain::audit::user_actor(*link->user);
     CO_TRY(const bool done,
            co_await ports.accounts.reset_password(link->id, password, exchange.deadline));
     if (!done) co_return identity::link_expired();

@@ -5,6 +5,7 @@
 
 #include "edge/surfaces/knowledge/knowledge.hpp"
 #include "edge/web/page.hpp"
+#include "shared/domain/audit/audit.hpp"
 #include "shared/json/reader.hpp"
 #include "shared/json/writer.hpp"
 
@@ -49,11 +50,13 @@ class Words {
     std::string_view locale_;
 };
 
-/// The open link of the query's token.
+/// The open link of the query's or the form's token. Whoever holds it acts for its account.
 Task<Result<std::optional<identity::Redeemed>>> seen(Ports ports, Exchange& exchange,
                                                      std::string purpose, std::string token) {
-    co_return co_await ports.challenges.see_link(std::move(purpose), std::move(token),
-                                                 exchange.deadline);
+    CO_TRY(auto link, co_await ports.challenges.see_link(std::move(purpose), std::move(token),
+                                                         exchange.deadline));
+    if (link && link->user) exchange.actor = domain::audit::user_actor(*link->user);
+    co_return link;
 }
 
 std::string query_token(const Exchange& exchange) {
