@@ -3,7 +3,9 @@ import os
 import random
 import signal
 import unittest
+import uuid
 
+import confluent_kafka
 from checker import Log, check, unfinished
 from faults import ChaosStack, account, eventually
 from history import History, Workload
@@ -54,6 +56,37 @@ class Failpoints(unittest.TestCase):
                 at = random.Random(place + process).randrange(1, passage)
                 self.at(process, f"{place}=crash@{at}", lambda pid, process=process: self.stack.pid(process) not in (pid, None),
                         f"the crash of {process} at {place}")
+
+    def test_a_record_without_a_job_that_is_read_twice(self):
+        """The worker dies between its dead letter and its offset: whoever reads it again writes none."""
+        producer = confluent_kafka.Producer({"bootstrap.servers": self.stack.env["MILLRACE_KAFKA_BROKERS"]})
+
+        def orphan():
+            event = {"ce_specversion": "1.0", "ce_type": "millrace.probe.requested.v1", "ce_kind": "probe.ok", "ce_time": "2026-01-01T00:00:00Z",
+                     **{name: str(uuid.uuid4()) for name in ("ce_id", "ce_tenant", "ce_owner")}}
+            producer.produce("probe.interactive", value=b"{}", headers=list(event.items()), partition=0)
+            self.assertEqual(producer.flush(30), 0)
+            return event["ce_id"]
+
+        def letters(job):
+            return int(self.stack.sql(f"SELECT count(*) FROM dead_letters WHERE job_id = '{job}' AND cause = 'orphan'"))
+        self.stack.hold("worker-probe-2")
+        try:
+            self.stack.override({"worker-probe": {"MILLRACE_FAILPOINT": "claim.committed=crash@1"}})
+            self.stack.restart("worker-probe", number=signal.SIGKILL)
+            pid = self.stack.pid("worker-probe")
+            first = orphan()
+            eventually(lambda: self.stack.pid("worker-probe") not in (pid, None), 60, "the crash after the dead letter")
+            self.assertEqual(letters(first), 1)
+            self.stack.override({})
+            self.stack.restart("worker-probe", number=signal.SIGKILL)
+            second = orphan()  # of the same partition: once it is read, the first was
+            eventually(lambda: letters(second), 60, "the next record")
+            self.assertEqual((letters(first), letters(second)), (1, 1))
+        finally:
+            self.stack.override({})
+            self.stack.release("worker-probe-2")
+        self.stack.recovered()
 
     @unittest.skipUnless(os.environ.get("MILLRACE_TEST_LONG") == "1", "only with MILLRACE_TEST_LONG=1")
     def test_stall_at_every_place(self):

@@ -23,6 +23,7 @@ struct Worker::FetchedOne {
     const events::Kind* kind;
     std::string lane;
     kafka::Position origin;
+    kafka::Headers headers;  ///< as they came: a dead letter is a copy of its record
 };
 
 /// Sorted by id, each id once.
@@ -97,8 +98,8 @@ Task<Worker::Fetched> Worker::decode(std::vector<kafka::Record>& records) {
         }
         auto& into = kind->ordered ? out.ordered : out.plain;
         const auto id = decoded->id.uuid;
-        into.emplace(
-            id, FetchedOne{std::move(*decoded), kind, std::move(lane), std::move(record.position)});
+        into.emplace(id, FetchedOne{std::move(*decoded), kind, std::move(lane),
+                                    std::move(record.position), std::move(record.headers)});
     }
     co_return out;
 }
@@ -163,7 +164,7 @@ Task<void> Worker::bury_orphans(const std::map<base::Uuid, FetchedOne>& fetched)
         jobs::DeadLetter letter{{id}, 0, "orphan", "no such job in the database", one.origin};
         co_await settler_.bury_record(std::move(letter),
                                       {.value = one.record.input.value_or(""),
-                                       .headers = events::encode_headers(one.record)});
+                                       .headers = one.headers});
     }
 }
 
