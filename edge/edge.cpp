@@ -65,7 +65,6 @@ surfaces::knowledge::Deployment knowledge_deployment(const Config& config) {
     const auto& chain = config.models.chain;
     const auto& embedding = config.embeddings.provider;
     return {.public_url = config.edge.public_url,
-            .secret_key = config.secrets.key,
             .llm_model = chain.empty() ? std::string(config::k_local_model) : chain.front().model,
             .embedding_model = embedding.url.empty() ? "bm25" : embedding.model,
             .auth_rate = static_cast<int>(config.edge.auth_rate),
@@ -197,6 +196,7 @@ Task<Result<void>> serve(service::Service& service, const Config& config, Stores
                       .challenges = challenges,
                       .tenants = tenants,
                       .widget_keys = widget_keys,
+                      .post = post,
                       .app = *stores.app,
                       .limits = limits,
                       .files = files,

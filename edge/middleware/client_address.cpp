@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "shared/base/utf8.hpp"
+
 namespace millrace::edge::middleware {
 
 namespace ip = boost::asio::ip;
@@ -15,12 +17,6 @@ std::optional<ip::address> address_of(std::string_view text) {
     if (address.is_v6() && address.to_v6().is_v4_mapped())
         address = ip::make_address_v4(ip::v4_mapped, address.to_v6());
     return address;
-}
-
-std::string_view trimmed(std::string_view text) {
-    const auto first = text.find_first_not_of(" \t");
-    if (first == std::string_view::npos) return {};
-    return text.substr(first, text.find_last_not_of(" \t") - first + 1);
 }
 
 }  // namespace
@@ -59,7 +55,7 @@ std::string TrustedProxies::client(std::string_view peer, std::string_view forwa
         const auto address = address_of(client);
         if (!address || !has(*address)) break;
         const auto comma = forwarded_for.rfind(',');
-        const auto last = trimmed(
+        const auto last = base::trim(
             comma == std::string_view::npos ? forwarded_for : forwarded_for.substr(comma + 1));
         forwarded_for =
             comma == std::string_view::npos ? std::string_view{} : forwarded_for.substr(0, comma);

@@ -11,12 +11,8 @@
 namespace millrace::edge::middleware {
 
 namespace {
-std::string_view trim(std::string_view text) {
-    const auto first = text.find_first_not_of(" \t");
-    return first == std::string_view::npos
-               ? std::string_view{}
-               : text.substr(first, text.find_last_not_of(" \t") - first + 1);
-}
+
+constexpr std::size_t k_client_bytes_max = 200;
 
 bool equals(std::string_view a, std::string_view b) {
     const auto lower = [](unsigned char c) { return c >= 'A' && c <= 'Z' ? c + 32 : c; };
@@ -38,14 +34,14 @@ Preference parse_prefer(std::string_view header) {
     Preference out;
     while (!header.empty()) {
         const auto comma = header.find(',');
-        const auto item = trim(header.substr(0, std::min(comma, header.find(';'))));
+        const auto item = base::trim(header.substr(0, std::min(comma, header.find(';'))));
         header = comma == std::string_view::npos ? std::string_view{} : header.substr(comma + 1);
         const auto equal = item.find('=');
-        const auto name = trim(item.substr(0, equal));
+        const auto name = base::trim(item.substr(0, equal));
         if (equals(name, "respond-async")) out.respond_async = true;
         if (equals(name, "wait") && equal != std::string_view::npos &&
             !out.wait) {  // the first of a repeated preference wins
-            auto value = trim(item.substr(equal + 1));
+            auto value = base::trim(item.substr(equal + 1));
             if (value.size() > 1 && value.front() == '"' && value.back() == '"')
                 value = value.substr(1, value.size() - 2);
             std::uint32_t seconds = 0;
@@ -59,9 +55,11 @@ Preference parse_prefer(std::string_view header) {
 }
 
 std::string client_of(const Exchange& exchange) {
-    const auto agent = base::utf8_prefix(exchange.request.header("user-agent"), 200);
-    if (!base::is_valid_utf8(agent)) return exchange.client_address;
-    return fmt::format("{} {}", exchange.client_address, agent);
+    auto client =
+        fmt::format("{} {}", exchange.client_address, exchange.request.header("user-agent"));
+    client.resize(std::min(client.size(), k_client_bytes_max));
+    std::ranges::replace_if(client, [](unsigned char c) { return c < 0x20 || c > 0x7E; }, '?');
+    return client;
 }
 
 server::Response json_response(int status, std::string body) {

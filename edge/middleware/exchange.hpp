@@ -57,6 +57,15 @@ enum class Auth : std::uint8_t {
 /// renders errors.
 using Handler = std::function<Task<Result<server::Response>>(Exchange&)>;
 
+/// Gives the handlers of a resource its ports: `const auto with = with_ports(ports)`, and in the
+/// rows of its route table `with(handler)`.
+template <class Ports>
+[[nodiscard]] auto with_ports(Ports ports) {
+    return [ports](Task<Result<server::Response>> (*handler)(Ports, Exchange&)) -> Handler {
+        return [ports, handler](Exchange& exchange) { return handler(ports, exchange); };
+    };
+}
+
 struct Endpoint {
     server::Method method;
     std::string pattern;       ///< "/api/jobs/{id}"
@@ -74,7 +83,8 @@ Task<Result<void>> take_limits(RateLimits& limits, Exchange& exchange, std::vect
 Task<Result<void>> forget_limits(RateLimits& limits, Exchange& exchange, std::vector<Limit> which,
                                  std::string subject);
 
-/// Address and user agent, for the owner of a session to recognise.
+/// Address and user agent, for the owner of a session to recognise: at most 200 visible ASCII
+/// characters, whatever the client sends.
 [[nodiscard]] std::string client_of(const Exchange& exchange);
 
 [[nodiscard]] server::Response json_response(int status, std::string body);

@@ -160,7 +160,7 @@ server::Response JobGate::accepted_response(const jobs::Accepted& accepted, jobs
 
 std::string JobGate::token_of(base::JobId id) const {
     const auto mac = base::hmac_sha256(options_.token_key, "events:" + id.str());
-    return base::base64url({reinterpret_cast<const char*>(mac.data()), 24});
+    return base::base64url(base::view(mac).substr(0, 24));
 }
 
 std::string JobGate::events_url(base::JobId id) const {

@@ -109,8 +109,10 @@ Pipeline::Pipeline(std::vector<Surface> surfaces, std::vector<Endpoint> endpoint
       options_(std::move(options)),
       seconds_(metrics.histogram("millrace_http_request_seconds", "Time to the response head", {},
                                  {0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10, 60})) {
-    for (std::size_t i = 0; i < endpoints_.size(); ++i)
+    for (std::size_t i = 0; i < endpoints_.size(); ++i) {
         router_.add(endpoints_[i].method, endpoints_[i].pattern, i);
+        homes_.push_back(&surface_of(surfaces_, endpoints_[i].pattern));
+    }
     for (const auto* status : {"1xx", "2xx", "3xx", "4xx", "5xx"}) {
         by_class_.push_back(&metrics.counter("millrace_http_requests_total", "Requests answered",
                                              {{"status", status}}));
@@ -125,7 +127,10 @@ server::BodyPlan Pipeline::plan(const server::Request& head) {
 
 Task<server::Response> Pipeline::handle(server::Request& request) {
     const auto started = std::chrono::steady_clock::now();
-    const auto& surface = surface_of(surfaces_, request.path);
+    auto match = router_.find(request.method, request.path);
+    const auto& surface = match.kind == server::Match::Kind::found
+                              ? *homes_[match.index]
+                              : surface_of(surfaces_, request.path);
     auto span =
         tracer_.start_server(fmt::format("{} {}", server::to_string(request.method), surface.name),
                              request.header("traceparent"));
@@ -135,7 +140,7 @@ Task<server::Response> Pipeline::handle(server::Request& request) {
                       .principal = {},
                       .deadline = Deadline::in(options_.handler_deadline),
                       .client_address = client_address(options_.proxies, request)};
-    auto result = co_await dispatch(exchange, span);
+    auto result = co_await dispatch(exchange, std::move(match), span);
     if (!result) span.fail(result.error().log.empty() ? result.error().detail : result.error().log);
     co_await record(exchange, result);
     auto response = result ? std::move(*result) : rendered(surface, result.error(), exchange.trace);
@@ -153,9 +158,9 @@ Task<server::Response> Pipeline::handle(server::Request& request) {
     co_return response;
 }
 
-Task<Result<server::Response>> Pipeline::dispatch(Exchange& exchange, telemetry::Span& span) {
+Task<Result<server::Response>> Pipeline::dispatch(Exchange& exchange, server::Match match,
+                                                  telemetry::Span& span) {
     auto& request = exchange.request;
-    auto match = router_.find(request.method, request.path);
     if (request.method == server::Method::options && match.kind != server::Match::Kind::found) {
         if (match.kind == server::Match::Kind::not_found)
             co_return fail(ErrorCode::not_found, "there is nothing at this path");
@@ -232,13 +237,11 @@ Task<Result<void>> Pipeline::authenticate(Exchange& exchange) {
                                              exchange.deadline));
         co_return Result<void>{};
     }
+    const bool optional = auth == Auth::optional_bearer || auth == Auth::optional_first_factor;
+    if (optional && exchange.request.header("authorization").empty()) co_return Result<void>{};
     const auto token = bearer_token(exchange.request);
-    if (auth == Auth::optional_bearer && exchange.request.header("authorization").empty())
-        co_return Result<void>{};
     if (token.empty() && auth == Auth::bearer_or_job_token && exchange.request.query_param("token"))
         co_return Result<void>{};
-    const bool optional = auth == Auth::optional_first_factor;
-    if (optional && exchange.request.header("authorization").empty()) co_return Result<void>{};
     const auto named = exchange.request.header("x-user-id");
     if (token.empty() && !named.empty() && exchange.surface.user_header &&
         options_.development_users) {
@@ -257,7 +260,8 @@ Task<Result<void>> Pipeline::authenticate(Exchange& exchange) {
     const auto& audience = exchange.surface.audience;
     if (!audience.empty() && !who.opens(audience))
         co_return domain::identity::refuse_credential("it is for " + who.audience);
-    if (!who.second_factor && auth != Auth::first_factor && !optional) {
+    const bool half_will_do = auth == Auth::first_factor || auth == Auth::optional_first_factor;
+    if (!who.second_factor && !half_will_do) {
         co_return fail(ErrorCode::forbidden, "the second factor is missing: verify the code",
                        {.reason = "OTP_REQUIRED"});
     }

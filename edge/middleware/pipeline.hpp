@@ -41,7 +41,8 @@ class Pipeline final : public server::Application {
     [[nodiscard]] const std::vector<Endpoint>& endpoints() const noexcept { return endpoints_; }
 
  private:
-    Task<Result<server::Response>> dispatch(Exchange& exchange, telemetry::Span& span);
+    Task<Result<server::Response>> dispatch(Exchange& exchange, server::Match match,
+                                            telemetry::Span& span);
     Task<Result<void>> authenticate(Exchange& exchange);
     Task<void> record(const Exchange& exchange, const Result<server::Response>& result);
     server::Response refusal(const Exchange& exchange, const Error& error);
@@ -56,6 +57,7 @@ class Pipeline final : public server::Application {
 
     std::vector<Surface> surfaces_;
     std::vector<Endpoint> endpoints_;
+    std::vector<const Surface*> homes_;  ///< whose each endpoint is
     server::Router router_;
     domain::identity::Credentials& credentials_;
     domain::identity::WidgetKeys& widget_keys_;

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <array>
 
+#include "shared/base/utf8.hpp"
+
 namespace millrace::edge::server {
 
 namespace {
@@ -23,12 +25,6 @@ char lower(char c) {
 
 bool equals(std::string_view a, std::string_view b) {
     return std::ranges::equal(a, b, {}, lower, lower);
-}
-
-std::string_view trim(std::string_view text) {
-    const auto first = text.find_first_not_of(" \t");
-    if (first == std::string_view::npos) return {};
-    return text.substr(first, text.find_last_not_of(" \t") - first + 1);
 }
 
 std::unexpected<Violation> refuse(std::string_view why, int status = 400) {
@@ -141,7 +137,7 @@ std::expected<Fields, Violation> check_fields(std::string_view rest, const HeadL
         const auto colon = line->find(':');
         if (colon == std::string_view::npos) return refuse("a header line has no colon");
         const auto name = line->substr(0, colon);
-        const auto value = trim(line->substr(colon + 1));
+        const auto value = base::trim(line->substr(colon + 1));
         if (!is_token(name)) return refuse("a header name is not a token");
         if (!is_field_value(line->substr(colon + 1)))
             return refuse("a header value holds a control character");
@@ -270,7 +266,7 @@ std::expected<Framing, Violation> check_head(std::string_view head, const HeadLi
     std::string_view options = fields->connection;
     while (!options.empty()) {
         const auto comma = std::min(options.find(','), options.size());
-        const auto option = trim(options.substr(0, comma));
+        const auto option = base::trim(options.substr(0, comma));
         options.remove_prefix(std::min(comma + 1, options.size()));
         close |= equals(option, "close");
         keep |= equals(option, "keep-alive");

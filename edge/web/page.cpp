@@ -2,8 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-
 #include "shared/base/crypto.hpp"
 #include "shared/base/utf8.hpp"
 
@@ -22,14 +20,10 @@ constexpr std::string_view k_style =
 
 /// The policy names the style sheet by its hash (CSP 3 §2.3.1: base64, padded).
 std::string policy() {
-    const auto digest = base::sha256(k_style);
-    auto hash = base::base64url({reinterpret_cast<const char*>(digest.data()), digest.size()});
-    std::ranges::replace(hash, '-', '+');
-    std::ranges::replace(hash, '_', '/');
     return fmt::format(
-        "default-src 'none'; style-src 'sha256-{}='; frame-ancestors 'none'; base-uri 'none'; "
+        "default-src 'none'; style-src 'sha256-{}'; frame-ancestors 'none'; base-uri 'none'; "
         "form-action 'self'",
-        hash);
+        base::base64(base::view(base::sha256(k_style))));
 }
 
 std::string_view origin_of(std::string_view url) {
@@ -53,15 +47,20 @@ std::string page(std::string_view title, std::string_view body_html, std::string
         escape(locale), shown, k_style, shown, body_html);
 }
 
+std::string token_form(std::string_view action, std::string_view token, std::string_view label,
+                       std::string_view inputs_html) {
+    return fmt::format(
+        R"(<form method="post" action="{}"><input type="hidden" name="token" value="{}">{}<button type="submit">{}</button></form>)",
+        escape(action), escape(token), inputs_html, escape(label));
+}
+
 std::string button_form(std::string_view action, std::string_view token, std::string_view label,
                         std::string_view choice) {
     const auto meaning =
         choice.empty()
             ? std::string()
             : fmt::format(R"(<input type="hidden" name="choice" value="{}">)", escape(choice));
-    return fmt::format(
-        R"(<form method="post" action="{}"><input type="hidden" name="token" value="{}">{}<button type="submit">{}</button></form>)",
-        escape(action), escape(token), meaning, escape(label));
+    return token_form(action, token, label, meaning);
 }
 
 server::Response html_response(int status, std::string html) {

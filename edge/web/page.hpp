@@ -17,6 +17,11 @@ namespace millrace::edge::web {
 [[nodiscard]] std::string page(std::string_view title, std::string_view body_html,
                                std::string_view locale);
 
+/// A form that posts `token` to `action` with what `inputs_html` (markup) asks for; `label` is on
+/// its button.
+[[nodiscard]] std::string token_form(std::string_view action, std::string_view token,
+                                     std::string_view label, std::string_view inputs_html);
+
 /// A form of one button that posts `token` to `action`, with `choice` (when not empty) as what the
 /// button means.
 [[nodiscard]] std::string button_form(std::string_view action, std::string_view token,

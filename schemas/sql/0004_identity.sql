@@ -71,10 +71,10 @@ CREATE INDEX challenges_age ON challenges USING brin (created_at);
 -- The sessions behind these tokens (by hash) and JWTs (by id) that are still good. SECURITY DEFINER: no tenant is known yet.
 CREATE FUNCTION live_sessions(hashes bytea[], ids uuid[])
     RETURNS TABLE (id uuid, token_hash bytea, tenant uuid, user_id uuid, role text, is_owner boolean, audience text,
-                   second_factor boolean, expires_at timestamptz, tenant_active boolean)
+                   second_factor boolean)
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp
     BEGIN ATOMIC
-        SELECT s.id, s.token_hash, s.tenant_id, s.user_id, u.role, u.is_owner, s.audience, s.second_factor, s.expires_at, t.status = 'ACTIVE'
+        SELECT s.id, s.token_hash, s.tenant_id, s.user_id, u.role, u.is_owner, s.audience, s.second_factor
           FROM sessions s JOIN users u ON u.id = s.user_id JOIN tenants t ON t.id = s.tenant_id
          WHERE (s.token_hash = ANY (hashes) OR s.id = ANY (ids))
            AND s.revoked_at IS NULL AND s.expires_at > now() AND u.is_active AND t.status <> 'SUSPENDED';

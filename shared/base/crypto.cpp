@@ -81,8 +81,7 @@ Digest hmac_sha256(std::string_view key, std::string_view data) {
 }
 
 std::string derive_key(std::string_view master, std::string_view purpose) {
-    const auto key = hmac_sha256(master, purpose);
-    return {reinterpret_cast<const char*>(key.data()), key.size()};
+    return std::string(view(hmac_sha256(master, purpose)));
 }
 
 std::string seal(std::string_view key, std::string_view context, std::string_view plain) {
@@ -136,15 +135,24 @@ std::string hex(std::string_view bytes) {
 }
 
 std::string hex(const Digest& digest) {
-    return hex(std::string_view(reinterpret_cast<const char*>(digest.data()), digest.size()));
+    return hex(view(digest));
 }
 
-std::string base64url(std::string_view bytes) {
-    constexpr int variant = sodium_base64_VARIANT_URLSAFE_NO_PADDING;
-    std::string out(sodium_base64_ENCODED_LEN(bytes.size(), variant), '\0');
+namespace {
+std::string base64_as(int variant, std::string_view bytes) {
+    std::string out(sodium_base64_encoded_len(bytes.size(), variant), '\0');
     sodium_bin2base64(out.data(), out.size(), bytes_of(bytes), bytes.size(), variant);
     out.pop_back();  // the terminating NUL it counts
     return out;
+}
+}  // namespace
+
+std::string base64(std::string_view bytes) {
+    return base64_as(sodium_base64_VARIANT_ORIGINAL, bytes);
+}
+
+std::string base64url(std::string_view bytes) {
+    return base64_as(sodium_base64_VARIANT_URLSAFE_NO_PADDING, bytes);
 }
 
 std::optional<std::string> base64url_decode(std::string_view text) {

@@ -15,6 +15,10 @@ struct evp_md_ctx_st;  // OpenSSL's EVP_MD_CTX
 namespace millrace::base {
 
 using Digest = std::array<std::uint8_t, 32>;
+/// Its bytes; valid as long as the digest.
+[[nodiscard]] inline std::string_view view(const Digest& digest) {
+    return {reinterpret_cast<const char*>(digest.data()), digest.size()};
+}
 
 /// Aborts if the system has no randomness. Safe to call again.
 void crypto_init();
@@ -34,6 +38,8 @@ void random_fill(std::uint8_t* out, std::size_t size);
 [[nodiscard]] std::string hex(std::string_view bytes);
 void append_hex(std::string& out, std::string_view bytes);
 [[nodiscard]] std::string hex(const Digest& digest);
+/// RFC 4648 §4, with padding.
+[[nodiscard]] std::string base64(std::string_view bytes);
 /// RFC 4648 §5 without padding, as JWT uses it; decoding refuses any other spelling of the same
 /// bytes.
 [[nodiscard]] std::string base64url(std::string_view bytes);

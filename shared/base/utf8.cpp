@@ -54,6 +54,12 @@ std::string_view utf8_prefix(std::string_view text, std::size_t bytes_max) noexc
     return text.substr(0, end);
 }
 
+std::string_view trim(std::string_view text) noexcept {
+    const auto first = text.find_first_not_of(" \t");
+    if (first == std::string_view::npos) return {};
+    return text.substr(first, text.find_last_not_of(" \t") - first + 1);
+}
+
 std::string ascii_lower(std::string_view text) {
     std::string out(text);
     for (char& c : out) {

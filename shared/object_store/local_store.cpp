@@ -9,6 +9,7 @@
 #include <system_error>
 
 #include "shared/base/crypto.hpp"
+#include "shared/base/fd.hpp"
 
 namespace millrace::object_store {
 
@@ -41,20 +42,6 @@ Result<void> check_key(std::string_view key) {
                 {.log = fmt::format("object store: key '{}' refused", key)});
 }
 
-class File {
- public:
-    explicit File(int fd) : fd_(fd) {}
-    ~File() {
-        if (fd_ >= 0) ::close(fd_);
-    }
-    File(File&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-    File& operator=(File&&) = delete;
-    [[nodiscard]] int get() const noexcept { return fd_; }
-
- private:
-    int fd_;
-};
-
 Result<void> write_all(int fd, std::string_view bytes, const fs::path& path) {
     while (!bytes.empty()) {
         const auto written = ::write(fd, bytes.data(), bytes.size());
@@ -66,7 +53,7 @@ Result<void> write_all(int fd, std::string_view bytes, const fs::path& path) {
 }
 
 Result<void> sync_folder(const fs::path& folder) {
-    const File dir(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    const base::Fd dir(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (dir.get() < 0 || ::fsync(dir.get()) != 0) return unavailable("sync folder", folder, errno);
     return {};
 }
@@ -82,14 +69,14 @@ Result<void> make_folder(const fs::path& root, const fs::path& folder) {
 
 /// What an upload's file operations share; lives until the last of them has run.
 struct Writing {
-    File file;
+    base::Fd file;
     fs::path root, temporary, target;
     base::Sha256 digest;
     std::uint64_t size = 0;
     bool broken = false;  ///< a write failed: never publish what is there
     bool published = false;
 
-    Writing(File f, fs::path top, fs::path from, fs::path to)
+    Writing(base::Fd f, fs::path top, fs::path from, fs::path to)
         : file(std::move(f)),
           root(std::move(top)),
           temporary(std::move(from)),
@@ -158,13 +145,13 @@ class LocalUpload final : public Upload {
 
 Result<std::shared_ptr<Writing>> open_upload(const fs::path& root, const std::string& key) {
     const auto temporary = root / k_uploading / base::random_token(16);
-    File file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0640));
+    base::Fd file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0640));
     if (file.get() < 0) return unavailable("create", temporary, errno);
     return std::make_shared<Writing>(std::move(file), root, temporary, root / key);
 }
 
 Result<std::string> read_file(const fs::path& path, std::uint64_t bytes_max) {
-    const File file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    const base::Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
     if (file.get() < 0)
         return errno == ENOENT || errno == ENOTDIR ? Result<std::string>(no_such_object())
                                                    : unavailable("open", path, errno);

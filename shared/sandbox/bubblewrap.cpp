@@ -37,17 +37,17 @@ std::unexpected<Error> cannot(std::string_view what, int number) {
 }
 
 struct Pipe {
-    Fd read, write;
+    base::Fd read, write;
 };
 
 Result<Pipe> make_pipe() {
     std::array<int, 2> fds{};
     if (::pipe2(fds.data(), O_CLOEXEC) != 0) return cannot("make a pipe", errno);
-    return Pipe{Fd(fds[0]), Fd(fds[1])};
+    return Pipe{base::Fd(fds[0]), base::Fd(fds[1])};
 }
 
 /// A pipe that holds `bytes` and then ends.
-Result<Fd> pipe_with(std::string_view bytes) {
+Result<base::Fd> pipe_with(std::string_view bytes) {
     TRY(auto pipe, make_pipe());
     if (::write(pipe.write.get(), bytes.data(), bytes.size()) !=
         static_cast<ssize_t>(bytes.size())) {
@@ -58,8 +58,8 @@ Result<Fd> pipe_with(std::string_view bytes) {
 
 /// A file in memory that cannot grow past `size`: takes what a program writes without anybody
 /// reading along.
-Result<Fd> bounded_file(const char* name, std::size_t size) {
-    Fd file(::memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING));
+Result<base::Fd> bounded_file(const char* name, std::size_t size) {
+    base::Fd file(::memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING));
     if (!file || ::ftruncate(file.get(), static_cast<off_t>(size)) != 0 ||
         ::fcntl(file.get(), F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) != 0) {
         return cannot("make a file in memory", errno);
@@ -68,7 +68,7 @@ Result<Fd> bounded_file(const char* name, std::size_t size) {
 }
 
 /// What was written to a bounded_file.
-std::string content(const Fd& file) {
+std::string content(const base::Fd& file) {
     std::string text(k_err_bytes_max, '\0');
     const auto got = ::pread(file.get(), text.data(), text.size(), 0);
     text.resize(got > 0 ? static_cast<std::size_t>(got) : 0);
@@ -77,7 +77,7 @@ std::string content(const Fd& file) {
 }
 
 /// The number behind a name in what bwrap wrote to its status file.
-std::optional<int> status_number(const Fd& status, std::string_view name) {
+std::optional<int> status_number(const base::Fd& status, std::string_view name) {
     const auto text = content(status);
     const auto at = text.find(name);
     if (at == std::string::npos) return std::nullopt;
@@ -141,11 +141,11 @@ std::vector<std::string> fixed_arguments(const BubblewrapOptions& options, bool 
 /// by a moment.
 struct Run {
     Child child;
-    Fd status;
+    base::Fd status;
     bool timed_out = false;
     bool ended = false;
 
-    Run(Child c, Fd s) : child(std::move(c)), status(std::move(s)) {}
+    Run(Child c, base::Fd s) : child(std::move(c)), status(std::move(s)) {}
 
     /// Kills the first process of the sandbox, and with it all others there; bwrap outside collects
     /// it and ends. (Killing bwrap would leave that to the machine's init, and not every container
@@ -172,7 +172,7 @@ struct StopAtEnd {
 };
 
 /// Everything up to `bytes_max`; false when there is more.
-Task<bool> read_all(Executor executor, Fd from, std::string& into, std::uint64_t bytes_max) {
+Task<bool> read_all(Executor executor, base::Fd from, std::string& into, std::uint64_t bytes_max) {
     Descriptor pipe(executor, from.release());
     std::vector<char> buffer(k_read_bytes);
     for (;;) {
@@ -252,7 +252,7 @@ Task<Result<Output>> Bubblewrap::run(Command command, Deadline deadline) {
 }
 
 Task<Result<Output>> Bubblewrap::run_now(Command command, Deadline deadline) {
-    const Fd input(::open(command.input.c_str(), O_RDONLY | O_CLOEXEC));
+    const base::Fd input(::open(command.input.c_str(), O_RDONLY | O_CLOEXEC));
     if (!input) co_return cannot("open " + command.input.string(), errno);
     CO_TRY(auto out, make_pipe());
     CO_TRY(auto err, bounded_file("stderr", k_err_bytes_max));

@@ -51,7 +51,7 @@ struct Plan {
 
 }  // namespace
 
-Child::Child(Executor executor, pid_t pid, Fd pidfd)
+Child::Child(Executor executor, pid_t pid, base::Fd pidfd)
     : pid_(pid), ended_(executor, pidfd.release()) {}
 
 Child::Child(Child&& other) noexcept
@@ -66,7 +66,7 @@ Result<Child> Child::spawn(Executor executor, const std::vector<std::string>& ar
                            std::span<const int> fds) {
     check(fds.size() < k_lifted, "few descriptors");
     Plan plan;
-    std::vector<Fd> lifted;
+    std::vector<base::Fd> lifted;
     for (const int fd : fds) {
         lifted.emplace_back(::fcntl(fd, F_DUPFD_CLOEXEC, k_lifted));
         if (!lifted.back()) return failed("duplicate a descriptor", errno);
@@ -85,7 +85,7 @@ Result<Child> Child::spawn(Executor executor, const std::vector<std::string>& ar
         rc != 0) {
         return failed("start " + argv[0], rc);
     }
-    Fd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+    base::Fd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
     if (!pidfd) {
         const int number = errno;
         ::kill(pid, SIGKILL);

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "shared/async/task.hpp"
-#include "shared/sandbox/fd.hpp"
+#include "shared/base/fd.hpp"
 
 namespace millrace::sandbox {
 
@@ -36,7 +36,7 @@ class Child {
     void on_end(std::move_only_function<void()> then);
 
  private:
-    Child(Executor executor, pid_t pid, Fd pidfd);
+    Child(Executor executor, pid_t pid, base::Fd pidfd);
     void reap() noexcept;
 
     pid_t pid_;

@@ -13,7 +13,7 @@
 #include <memory>
 #include <system_error>
 
-#include "shared/sandbox/fd.hpp"
+#include "shared/base/fd.hpp"
 
 namespace millrace::sandbox {
 
@@ -107,7 +107,7 @@ Result<std::string> make_filter(const DropTo* drop) {
     fill(rules, drop);
     if (rules.error() != 0) return failed("fill", rules.error());
 
-    const Fd file(::memfd_create("seccomp", MFD_CLOEXEC));
+    const base::Fd file(::memfd_create("seccomp", MFD_CLOEXEC));
     if (!file) return failed("store", errno);
     if (const int rc = seccomp_export_bpf(context.get(), file.get()); rc != 0) {
         return failed("export", -rc);

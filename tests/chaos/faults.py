@@ -2,7 +2,6 @@
 import json
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -10,11 +9,10 @@ import urllib.request
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "e2e"))
 from operations import Account  # noqa: E402
-from support import ROOT, Client, Stack, eventually  # noqa: E402  pylint: disable=unused-import
+from support import Client, Stack, eventually  # noqa: E402  pylint: disable=unused-import
 
 SERVICES = ("edge", "edge-2", "worker-probe", "worker-probe-2", "scheduler")
 SERVERS = ("postgres", "redis", "kafka")
-OPS = os.path.join(os.environ.get("MILLRACE_BIN_DIR", os.path.join(ROOT, "build/release/bin")), "millrace-ops")
 
 
 def account(stack):
@@ -82,7 +80,7 @@ class ChaosStack(Stack):
 
     def verify(self):
         """What `millrace-ops verify jobs` says of the live system."""
-        done = subprocess.run([OPS, "verify", "jobs", "--json"], env={**os.environ, **self.env}, text=True, capture_output=True, timeout=120)
+        done = self.ops("verify", "jobs", "--json")
         if not done.stdout:
             raise AssertionError(f"millrace-ops verify jobs ended with {done.returncode}: {done.stderr}")
         return json.loads(done.stdout)

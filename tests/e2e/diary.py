@@ -5,15 +5,13 @@ import json
 import os
 import random
 import re
-import subprocess
 import threading
 import unittest
-import urllib.parse
 import uuid
 
 import jsonschema
-import yaml
 
+from operations import load_yaml, resolved
 from support import ROOT, Client, eventually, mail_code, mail_text
 
 PASSWORD = "correct horse battery"
@@ -23,24 +21,11 @@ NOBODY = "mrs_" + "A" * 43
 INVALID = "VALIDATION_ERROR"
 # Of a stack: everybody comes through a proxy, and so has an address.
 SETTINGS = {"MILLRACE_TRUSTED_PROXIES": "127.0.0.1", "MILLRACE_PUBLIC_URL": "https://app.kuden.example"}
-
-
-class Loader(yaml.SafeLoader):
-    """YAML without the one thing in it that JSON does not have: times stay text."""
-
-
-Loader.yaml_implicit_resolvers = {first: [(tag, rule) for tag, rule in rules if tag != "tag:yaml.org,2002:timestamp"]
-                                  for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()}
-with open(os.path.join(ROOT, "schemas/http/diary.yaml"), encoding="utf-8") as file:
-    API = yaml.load(file, Loader)
+API = load_yaml(os.path.join(ROOT, "schemas/http/diary.yaml"))
 
 
 def resolve(node):
-    while "$ref" in node:
-        reference, node = node["$ref"], API
-        for part in reference.removeprefix("#/").split("/"):
-            node = node[part]
-    return node
+    return resolved(API, node)
 
 
 def operations():
@@ -64,10 +49,7 @@ def check_described(method, path, answer):
 
 def flush_limits(stack):
     """All limits begin anew."""
-    url = urllib.parse.urlsplit(stack.env["MILLRACE_REDIS_URL"])
-    said = subprocess.run(["redis-cli", "-h", url.hostname, "-p", str(url.port), "flushall"], env={**os.environ, "REDISCLI_AUTH": url.password},
-                          text=True, capture_output=True, timeout=30)
-    assert said.stdout.strip() == "OK", said
+    assert stack.redis("flushall") == "OK"
 
 
 def address():

@@ -15,6 +15,25 @@ AUDIENCES = {"knowledge": "knowledge", "diary": "diary", "karte": "karte", "plan
 REALMS = {**{name: name for name in AUDIENCES}, "habits": "planner"}
 
 
+def load_yaml(path):
+    """YAML without the one thing in it that JSON does not have: times stay text."""
+    class Loader(yaml.SafeLoader):
+        pass
+    Loader.yaml_implicit_resolvers = {first: [(tag, rule) for tag, rule in rules if tag != "tag:yaml.org,2002:timestamp"]
+                                      for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()}
+    with open(path, encoding="utf-8") as file:
+        return yaml.load(file, Loader)
+
+
+def resolved(document, node):
+    """What a $ref of the document stands for."""
+    while isinstance(node, dict) and "$ref" in node:
+        reference, node = node["$ref"], document
+        for part in reference.removeprefix("#/").split("/"):
+            node = node[part.replace("~1", "/").replace("~0", "~")]
+    return node
+
+
 class Operation:
     def __init__(self, surface, method, path, document, node):
         self.surface, self.method, self.path = surface, method.upper(), path
@@ -29,12 +48,7 @@ class Operation:
         return f"{self.method} {self.path}"
 
     def resolve(self, node):
-        while isinstance(node, dict) and "$ref" in node:
-            target = self.document
-            for part in node["$ref"].removeprefix("#/").split("/"):
-                target = target[part.replace("~1", "/").replace("~0", "~")]
-            node = target
-        return node
+        return resolved(self.document, node)
 
     def parameters(self, place):
         everywhere = self.document["paths"][self.path].get("parameters", []) + self.node.get("parameters", [])
@@ -62,8 +76,7 @@ class Operation:
 def operations():
     out = []
     for file in sorted(glob.glob(os.path.join(ROOT, "schemas/http/*.yaml"))):
-        with open(file, encoding="utf-8") as text:
-            document = yaml.safe_load(text)
+        document = load_yaml(file)
         surface = os.path.basename(file).removesuffix(".yaml")
         for path, node in document["paths"].items():
             for method in ("get", "post", "put", "patch", "delete"):

@@ -19,6 +19,7 @@ import uuid
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 REFERENCE = os.path.join(os.path.dirname(ROOT), "shared")
+OPS = os.path.join(os.environ.get("MILLRACE_BIN_DIR", os.path.join(ROOT, "build/release/bin")), "millrace-ops")
 
 
 def eventually(condition, seconds=30, what="the condition"):
@@ -102,6 +103,19 @@ class Stack:
                                self.env["MILLRACE_PG_DSN"], "-XAtq", "-c", query], text=True, capture_output=True, timeout=60)
         if done.returncode != 0:
             raise AssertionError(done.stderr)
+        return done.stdout.strip()
+
+    def ops(self, *arguments, given="", timeout=120):
+        """One command of millrace-ops; `given` on its standard input."""
+        return subprocess.run([OPS, *arguments], env={**os.environ, **self.env}, text=True, capture_output=True, timeout=timeout, input=given)
+
+    def redis(self, *command):
+        """What redis-cli says."""
+        url = urllib.parse.urlsplit(self.env["MILLRACE_REDIS_URL"])
+        done = subprocess.run(["redis-cli", "-h", url.hostname, "-p", str(url.port), *command], text=True, capture_output=True, timeout=30,
+                              env={**os.environ, "REDISCLI_AUTH": url.password})
+        if done.returncode != 0 or done.stderr:
+            raise AssertionError(f"{done.stdout} {done.stderr}")
         return done.stdout.strip()
 
     def mails(self, to=None, template=None, seconds=30, count=1):

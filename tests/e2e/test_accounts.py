@@ -1,16 +1,14 @@
 """The account of who did what, sealed into a chain; and accounts of people: made, listed, handed over, erased."""
 import json
 import os
-import subprocess
 import tempfile
 import unittest
 import urllib.parse
 import uuid
 
 from operations import Account
-from support import ROOT, Client, Stack, eventually, mail_link, register
+from support import Client, Stack, eventually, mail_link, register
 
-OPS = os.path.join(os.environ.get("MILLRACE_BIN_DIR", os.path.join(ROOT, "build/release/bin")), "millrace-ops")
 
 
 def setUpModule():
@@ -24,9 +22,8 @@ def tearDownModule():
 class Case(unittest.TestCase):
     stack = None
 
-    def ops(self, *arguments, code=0, given=None):
-        done = subprocess.run([OPS, *arguments, "--json"], env={**os.environ, **self.stack.env}, text=True, capture_output=True, timeout=60,
-                              input=given)
+    def ops(self, *arguments, code=0, given=""):
+        done = self.stack.ops(*arguments, "--json", given=given)
         self.assertEqual(done.returncode, code, f"{arguments}: {done.stdout[-2000:]} {done.stderr}")
         return json.loads(done.stdout) if done.stdout else done.stderr
 
@@ -160,8 +157,7 @@ class Users(Case):
 
         objects = lambda: [os.path.join(d, f) for d, _, files in os.walk(self.stack.env["MILLRACE_OBJECT_DIR"]) for f in files]  # noqa: E731
         before = len(objects())
-        asked = subprocess.run([OPS, "users", "erase", "--email", me.account["email"]], env={**os.environ, **self.stack.env}, text=True,
-                               capture_output=True, timeout=60)
+        asked = self.stack.ops("users", "erase", "--email", me.account["email"])
         self.assertIn("--yes does it", asked.stdout)
         self.assertEqual(me.call("GET", "/api/v1/auth/me").status, 200)
         pending = self.stack.sql(f"SELECT count(*) FROM usage WHERE tenant_id = (SELECT tenant_id FROM users WHERE email = '{me.account['email']}')")
@@ -172,10 +168,7 @@ class Users(Case):
         self.assertEqual(len(objects()), before - 1)
         self.assertEqual(self.everything_about(word, me.account["email"]), [])
         self.assertEqual(self.stack.sql(f"SELECT count(*) FROM usage WHERE tenant_id = '{tenant}'"), pending, "the ledger stays")
-        url = urllib.parse.urlsplit(self.stack.env["MILLRACE_REDIS_URL"])
-        keys = subprocess.run(["redis-cli", "-h", url.hostname, "-p", str(url.port), "keys", f"*{job}*"], text=True, capture_output=True,
-                              env={**os.environ, "REDISCLI_AUTH": url.password}, timeout=30)
-        self.assertEqual(keys.stdout.strip(), "", keys.stderr)
+        self.assertEqual(self.stack.redis("keys", f"*{job}*"), "")
         eventually(lambda: me.call("GET", "/api/v1/auth/me").status == 401, 5, "the session's end")
         again = Client(self.stack.edge()).call("POST", "/api/v1/auth/login", {k: me.account[k] for k in ("email", "password")})
         self.assertEqual(again.status, 401)

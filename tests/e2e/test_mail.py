@@ -2,7 +2,6 @@
 import json
 import os
 import signal
-import subprocess
 import sys
 import unittest
 import urllib.parse
@@ -12,7 +11,6 @@ from support import ROOT, Stack, eventually, mail_code, mail_link, mail_text, re
 sys.path.insert(0, os.path.join(ROOT, "tests", "support"))
 from mail_server import Certificate, MailServer  # noqa: E402
 
-OPS = os.path.join(os.environ.get("MILLRACE_BIN_DIR", os.path.join(ROOT, "build/release/bin")), "millrace-ops")
 DATA = {"otp": {"product": "planner", "purpose": "login", "minutes": 10},
         "magic_link": {"product": "karte", "url_prefix": "https://app.example.com/login/", "minutes": 15},
         "invitation": {"product": "knowledge", "tenant": "Acme", "inviter": "Bob", "url_prefix": "https://app.example.com/i/", "days": 7},
@@ -54,8 +52,7 @@ class Mails(unittest.TestCase):
         eventually(lambda: self.stack.pid("worker-mail") not in (None, old), what="a new mail worker")
 
     def ops(self, *arguments):
-        done = subprocess.run([OPS, *arguments, "--json"], env={**os.environ, **self.stack.env}, text=True, capture_output=True, timeout=120,
-                              stdin=subprocess.DEVNULL)
+        done = self.stack.ops(*arguments, "--json")
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
         return json.loads(done.stdout)
 

@@ -8,9 +8,8 @@ import uuid
 from datetime import datetime, timezone
 
 import documents
-from support import ROOT, Stack, eventually, register
+from support import OPS, Stack, eventually, register
 
-OPS = os.path.join(os.environ.get("MILLRACE_BIN_DIR", os.path.join(ROOT, "build/release/bin")), "millrace-ops")
 UNFINISHED = "SELECT count(*) FROM jobs WHERE status IN ('queued', 'running', 'waiting', 'parked')"
 
 
@@ -44,8 +43,7 @@ class Operators(unittest.TestCase):
         return self.stack.sql(query)
 
     def run_ops(self, *arguments):
-        return subprocess.run([OPS, *arguments], env={**os.environ, **self.stack.env}, text=True, capture_output=True, timeout=120,
-                              stdin=subprocess.DEVNULL)
+        return self.stack.ops(*arguments)
 
     def ops(self, *arguments, code=0):
         done = self.run_ops(*arguments, "--json")

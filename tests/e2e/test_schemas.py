@@ -6,8 +6,8 @@ import re
 import unittest
 
 import jsonschema
-import yaml
 
+from operations import load_yaml, resolved
 from support import ROOT
 
 SCHEMAS = os.path.join(ROOT, "schemas")
@@ -27,12 +27,7 @@ def read(*path):
 
 
 def load(*path):
-    """YAML without the one thing in it that JSON does not have: times stay text."""
-    class Loader(yaml.SafeLoader):
-        pass
-    Loader.yaml_implicit_resolvers = {first: [(tag, rule) for tag, rule in rules if tag != "tag:yaml.org,2002:timestamp"]
-                                      for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()}
-    return yaml.load(read(*path), Loader)
+    return load_yaml(os.path.join(*path))
 
 
 def names(folder, suffix):
@@ -45,15 +40,6 @@ def walk(value, path=()):
     children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, child in children:
         yield from walk(child, path + (key,))
-
-
-def resolve(document, node):
-    while isinstance(node, dict) and "$ref" in node:
-        reference = node["$ref"]
-        node = document
-        for part in reference.removeprefix("#/").split("/"):
-            node = node[part.replace("~1", "/").replace("~0", "~")]
-    return node
 
 
 def validator(schema, formats=None):
@@ -135,7 +121,7 @@ class OpenApi(unittest.TestCase):
                 if isinstance(node, dict) and "$ref" in node:
                     with self.subTest(name, at=path):
                         self.assertTrue(node["$ref"].startswith("#/components/"))
-                        self.assertIsNotNone(resolve(document, node))
+                        self.assertIsNotNone(resolved(document, node))
                         used.add(node["$ref"])
             for kind, parts in document["components"].items():
                 if kind != "securitySchemes":
@@ -144,7 +130,7 @@ class OpenApi(unittest.TestCase):
     def test_path_parameters_are_described(self):
         for name, document in self.documents.items():
             for method, path, item, operation in self.operations(name):
-                given = [resolve(document, p) for p in item.get("parameters", []) + operation.get("parameters", [])]
+                given = [resolved(document, p) for p in item.get("parameters", []) + operation.get("parameters", [])]
                 with self.subTest(name, operation=f"{method} {path}"):
                     self.assertEqual({p["name"] for p in given if p["in"] == "path"}, set(re.findall(r"\{(\w+)\}", path)))
 
@@ -158,7 +144,7 @@ class OpenApi(unittest.TestCase):
                     self.assertTrue(operation["operationId"] == "health" or "503" in answers)
                     self.assertTrue("{" not in path or "404" in answers)
                     for status, answer in answers.items():
-                        headers = resolve(document, answer).get("headers", {})
+                        headers = resolved(document, answer).get("headers", {})
                         wanted = {"401": "WWW-Authenticate", "429": "Retry-After", "503": "Retry-After"}.get(status)
                         self.assertTrue(wanted is None or wanted in headers, status)
 
@@ -172,7 +158,7 @@ class OpenApi(unittest.TestCase):
                 schema = {**node["schema"], "components": document["components"]}
                 jsonschema.Draft202012Validator.check_schema(node["schema"])
                 examples = [node["example"]] if "example" in node else []
-                examples += [resolve(document, each)["value"] for each in node.get("examples", {}).values()]
+                examples += [resolved(document, each)["value"] for each in node.get("examples", {}).values()]
                 for example in examples:
                     with self.subTest(name, at=path):
                         validator(schema).validate(example)
@@ -191,7 +177,7 @@ class AsyncApi(unittest.TestCase):
         cls.catalog = load(SCHEMAS, "topics.yaml")
 
     def messages(self, channel):
-        return [resolve(self.document, message) for message in channel["messages"].values()]
+        return [resolved(self.document, message) for message in channel["messages"].values()]
 
     def test_every_topic_is_a_channel(self):
         topics = {topic["name"]: topic for topic in self.catalog["topics"]}
@@ -242,7 +228,7 @@ class AsyncApi(unittest.TestCase):
             if isinstance(node, dict) and "$ref" in node:
                 with self.subTest(at=path):
                     if node["$ref"].startswith("#/"):
-                        self.assertIsNotNone(resolve(self.document, node))
+                        self.assertIsNotNone(resolved(self.document, node))
                     else:
                         self.assertTrue(os.path.exists(os.path.join(SCHEMAS, node["$ref"])))
 

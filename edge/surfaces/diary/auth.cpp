@@ -114,10 +114,7 @@ Task<Result<Response>> confirm_reset(Ports ports, Exchange& exchange) {
 }  // namespace
 
 std::vector<Endpoint> auth_endpoints(Ports ports) {
-    const auto with =
-        [ports](Task<Result<Response>> (*handler)(Ports, Exchange&)) -> middleware::Handler {
-        return [ports, handler](Exchange& exchange) { return handler(ports, exchange); };
-    };
+    const auto with = middleware::with_ports(ports);
     return {
         {Method::post,
          "/api/auth/register",

@@ -81,10 +81,7 @@ Task<Result<Response>> change_totp(Ports ports, Exchange& exchange) {
 }  // namespace
 
 std::vector<Endpoint> profile_endpoints(Ports ports) {
-    const auto with =
-        [ports](Task<Result<Response>> (*handler)(Ports, Exchange&)) -> middleware::Handler {
-        return [ports, handler](Exchange& exchange) { return handler(ports, exchange); };
-    };
+    const auto with = middleware::with_ports(ports);
     std::vector<Endpoint> out = {
         {Method::get, "/api/profile", "diaryProfile", Auth::bearer, with(read)},
         {Method::put, "/api/profile", "diaryChangeProfile", Auth::bearer, with(change)},

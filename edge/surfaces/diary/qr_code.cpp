@@ -2,11 +2,11 @@
 
 #include <fmt/format.h>
 #include <qrencode.h>
-#include <sodium.h>
 
 #include <iterator>
 #include <memory>
 
+#include "shared/base/crypto.hpp"
 #include "shared/base/result.hpp"
 
 namespace millrace::edge::surfaces::diary {
@@ -14,16 +14,6 @@ namespace millrace::edge::surfaces::diary {
 namespace {
 
 constexpr int k_quiet = 4;
-
-/// RFC 4648 section 4, as data URIs have it.
-std::string base64(const std::string& bytes) {
-    constexpr int variant = sodium_base64_VARIANT_ORIGINAL;
-    std::string out(sodium_base64_ENCODED_LEN(bytes.size(), variant), '\0');
-    sodium_bin2base64(out.data(), out.size(), reinterpret_cast<const unsigned char*>(bytes.data()),
-                      bytes.size(), variant);
-    out.pop_back();  // the terminating NUL it counts
-    return out;
-}
 
 }  // namespace
 
@@ -45,7 +35,7 @@ std::string qr_code_uri(const std::string& text) {
         }
     }
     svg += R"("/></svg>)";
-    return "data:image/svg+xml;base64," + base64(svg);
+    return "data:image/svg+xml;base64," + base::base64(svg);
 }
 
 }  // namespace millrace::edge::surfaces::diary

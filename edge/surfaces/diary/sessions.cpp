@@ -33,22 +33,16 @@ Task<Result<Response>> list(Ports ports, Exchange& exchange) {
 Task<Result<Response>> revoke(Ports ports, Exchange& exchange) {
     const auto& who = exchange.who();
     const auto id = base::Uuid::parse(exchange.request.params.at(0));
-    std::vector<postgres::Call> calls;
-    calls.push_back(postgres::set_tenant(who.tenant));
-    calls.push_back(domain::identity::revoke_session(who.user, id.value_or(base::Uuid{})));
-    CO_TRY(const auto results, co_await ports.app.transaction(std::move(calls), exchange.deadline));
-    if (results[1].affected() == 0)
-        co_return fail(ErrorCode::not_found, "there is no such session of yours");
+    CO_TRY(const bool ended, co_await domain::identity::end_session(
+                                 ports.app, who, id.value_or(base::Uuid{}), exchange.deadline));
+    if (!ended) co_return fail(ErrorCode::not_found, "there is no such session of yours");
     co_return success(exchange, 200, {{"status", "revoked"}, {"session_id", id->str()}});
 }
 
 }  // namespace
 
 std::vector<Endpoint> sessions_endpoints(Ports ports) {
-    const auto with =
-        [ports](Task<Result<Response>> (*handler)(Ports, Exchange&)) -> middleware::Handler {
-        return [ports, handler](Exchange& exchange) { return handler(ports, exchange); };
-    };
+    const auto with = middleware::with_ports(ports);
     std::vector<Endpoint> out = {
         {Method::get, "/api/auth/sessions", "diaryListSessions", Auth::bearer, with(list)},
         {Method::del, "/api/auth/session/{id}", "diaryRevokeSession", Auth::bearer, with(revoke)},

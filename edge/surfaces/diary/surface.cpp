@@ -6,8 +6,6 @@ namespace millrace::edge::surfaces::diary {
 
 namespace {
 
-constexpr std::size_t k_client_bytes_max = 200;
-
 std::string_view error_code(const Error& error) {
     if (!error.reason.empty()) return error.reason;
     switch (error.code) {
@@ -64,12 +62,9 @@ server::Response success(const middleware::Exchange& exchange, int status, json:
 }
 
 domain::diary::Caller caller_of(const middleware::Exchange& exchange) {
-    auto client = exchange.client_address;
-    client += ' ';
-    client += exchange.request.header("user-agent");
-    client.resize(std::min(client.size(), k_client_bytes_max));
-    std::ranges::replace_if(client, [](unsigned char c) { return c < 0x20 || c > 0x7E; }, '?');
-    return {.client = std::move(client), .trace = exchange.trace, .deadline = exchange.deadline};
+    return {.client = middleware::client_of(exchange),
+            .trace = exchange.trace,
+            .deadline = exchange.deadline};
 }
 
 std::string read_code(json::Reader& in) {

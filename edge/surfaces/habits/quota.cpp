@@ -40,10 +40,7 @@ Task<Result<Response>> quota(Ports ports, Exchange& exchange) {
 }  // namespace
 
 std::vector<Endpoint> quota_endpoints(Ports ports) {
-    const auto with =
-        [ports](Task<Result<Response>> (*handler)(Ports, Exchange&)) -> middleware::Handler {
-        return [ports, handler](Exchange& exchange) { return handler(ports, exchange); };
-    };
+    const auto with = middleware::with_ports(ports);
     return {
         {Method::get,
          "/api/users/{id}/thli-quota",

@@ -241,10 +241,7 @@ std::string job_json(const View& job, const std::optional<std::string>& progress
 }
 
 std::vector<Endpoint> endpoints(Ports ports) {
-    const auto with =
-        [ports](Task<Result<Response>> (*handler)(Ports, Exchange&)) -> middleware::Handler {
-        return [ports, handler](Exchange& exchange) { return handler(ports, exchange); };
-    };
+    const auto with = middleware::with_ports(ports);
     return {
         {Method::post, "/api/jobs", "enqueueJob", Auth::bearer, with(enqueue)},
         {Method::get, "/api/jobs", "listJobs", Auth::bearer, with(list)},

@@ -186,11 +186,9 @@ Task<Result<Response>> show_signed_in(Ports, Exchange& exchange) {
 
 Task<Result<Response>> end_session(Ports ports, Exchange& exchange) {
     const auto& who = exchange.who();
-    std::vector<postgres::Call> calls;
-    calls.push_back(postgres::set_tenant(who.tenant));
-    calls.push_back(domain::identity::revoke_session(who.user, who.session));
-    CO_TRY(const auto results, co_await ports.app.transaction(std::move(calls), exchange.deadline));
-    if (results[1].affected() == 0) co_return domain::identity::refuse_credential("ended already");
+    CO_TRY(const bool ended,
+           co_await domain::identity::end_session(ports.app, who, who.session, exchange.deadline));
+    if (!ended) co_return domain::identity::refuse_credential("ended already");
     Response response;
     response.status = 204;
     co_return response;
@@ -199,10 +197,7 @@ Task<Result<Response>> end_session(Ports ports, Exchange& exchange) {
 }  // namespace
 
 std::vector<Endpoint> auth_endpoints(Ports ports) {
-    const auto with =
-        [ports](Task<Result<Response>> (*handler)(Ports, Exchange&)) -> middleware::Handler {
-        return [ports, handler](Exchange& exchange) { return handler(ports, exchange); };
-    };
+    const auto with = middleware::with_ports(ports);
     return {
         {Method::get, "/api/health", "karteHealth", Auth::none, with(health)},
         {Method::post,

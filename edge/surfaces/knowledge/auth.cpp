@@ -25,7 +25,6 @@ using namespace std::chrono_literals;
 
 constexpr auto k_verify_lifetime = 24h;
 constexpr auto k_reset_lifetime = 10min;
-constexpr std::size_t k_client_bytes_max = 300;
 
 json::Object account_json(const identity::Account& account) {
     return {{"id", account.id.str()},
@@ -99,11 +98,9 @@ Task<Result<Response>> register_account(Ports ports, Exchange& exchange) {
 Task<Result<Response>> login(Ports ports, Exchange& exchange) {
     CO_TRY(auto credentials, identity::decode_sign_in(exchange.request.body));
     exchange.actor = domain::audit::address_actor(credentials.email);
-    const auto agent = base::utf8_prefix(exchange.request.header("user-agent"), k_client_bytes_max);
-    auto client = exchange.client_address;
-    if (base::is_valid_utf8(agent)) client += " " + std::string(agent);
-    CO_TRY(const auto tokens, co_await ports.accounts.login(std::move(credentials),
-                                                            std::move(client), exchange.deadline));
+    CO_TRY(const auto tokens,
+           co_await ports.accounts.login(std::move(credentials), middleware::client_of(exchange),
+                                         exchange.deadline));
     co_return pair_response(tokens);
 }
 
@@ -138,10 +135,7 @@ Task<Result<Response>> refresh(Ports ports, Exchange& exchange) {
 
 Task<Result<Response>> logout(Ports ports, Exchange& exchange) {
     const auto& who = exchange.who();
-    std::vector<postgres::Call> calls;
-    calls.push_back(postgres::set_tenant(who.tenant));
-    calls.push_back(identity::revoke_session(who.user, who.session));
-    CO_TRY_VOID(co_await ports.app.transaction(std::move(calls), exchange.deadline));
+    CO_TRY_VOID(co_await identity::end_session(ports.app, who, who.session, exchange.deadline));
     co_return message_response("ログアウトしました");
 }
 
@@ -247,10 +241,7 @@ Task<Result<void>> confirm_reset(Ports ports, Exchange& exchange, std::string_vi
 }
 
 std::vector<Endpoint> auth_endpoints(Ports ports) {
-    const auto with =
-        [ports](Task<Result<Response>> (*handler)(Ports, Exchange&)) -> middleware::Handler {
-        return [ports, handler](Exchange& exchange) { return handler(ports, exchange); };
-    };
+    const auto with = middleware::with_ports(ports);
     // Contract §6, each endpoint on its own.
     const auto rate = [max = ports.deployment.auth_rate](std::string_view name) {
         return std::vector<Limit>{

@@ -73,10 +73,12 @@ Task<Result<Response>> ask_as_visitor(Ports ports, Exchange& exchange) {
 }  // namespace
 
 std::vector<Endpoint> chats_endpoints(Ports ports) {
-    return {{Method::post, "/api/v1/chats/rag", "askQuestion", Auth::bearer,
-             [ports](Exchange& exchange) { return ask_as_user(ports, exchange); }},
-            {Method::post, "/api/v1/chats/widget/chat", "askFromWidget", Auth::widget,
-             [ports](Exchange& exchange) { return ask_as_visitor(ports, exchange); }}};
+    const auto with = middleware::with_ports(ports);
+    return {
+        {Method::post, "/api/v1/chats/rag", "askQuestion", Auth::bearer, with(ask_as_user)},
+        {Method::post, "/api/v1/chats/widget/chat", "askFromWidget", Auth::widget,
+         with(ask_as_visitor)},
+    };
 }
 
 }  // namespace millrace::edge::surfaces::knowledge

@@ -215,11 +215,9 @@ std::vector<std::string> split_tags(const std::optional<std::string>& text) {
     std::string_view rest = text ? std::string_view(*text) : std::string_view{};
     while (!rest.empty() && tags.size() < 50) {
         const auto comma = std::min(rest.find(','), rest.size());
-        auto tag = rest.substr(0, comma);
+        const auto tag = base::trim(rest.substr(0, comma));
         rest.remove_prefix(std::min(comma + 1, rest.size()));
-        const auto first = tag.find_first_not_of(" \t");
-        if (first == std::string_view::npos) continue;
-        tags.emplace_back(tag.substr(first, tag.find_last_not_of(" \t") - first + 1));
+        if (!tag.empty()) tags.emplace_back(tag);
     }
     return tags;
 }
@@ -374,10 +372,7 @@ Task<Result<Response>> remove(Ports ports, Exchange& exchange) {
 }  // namespace
 
 std::vector<Endpoint> contents_endpoints(Ports ports) {
-    const auto with =
-        [ports](Task<Result<Response>> (*handler)(Ports, Exchange&)) -> middleware::Handler {
-        return [ports, handler](Exchange& exchange) { return handler(ports, exchange); };
-    };
+    const auto with = middleware::with_ports(ports);
     return {
         {Method::get, "/api/v1/contents", "listContents", Auth::bearer, with(list)},
         {Method::post,

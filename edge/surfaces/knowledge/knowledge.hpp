@@ -11,7 +11,7 @@
 #include "shared/domain/identity/widget_keys.hpp"
 #include "shared/domain/jobs/publish.hpp"
 #include "shared/domain/knowledge/files.hpp"
-#include "shared/domain/mail/letter.hpp"
+#include "shared/domain/mail/post.hpp"
 #include "shared/object_store/object_store.hpp"
 
 namespace millrace::edge::surfaces::knowledge {
@@ -21,7 +21,7 @@ inline constexpr std::string_view k_product = "Millrace Knowledge";  ///< as mai
 
 /// What of the configuration is answered or used here.
 struct Deployment {
-    std::string public_url, secret_key;
+    std::string public_url;
     std::string llm_model, embedding_model;                ///< of a tenant that chose none
     int auth_rate = 10, chat_rate = 60, upload_rate = 10;  ///< a minute (contract §6)
 };
@@ -33,6 +33,7 @@ struct Ports {
     domain::identity::Challenges& challenges;
     domain::identity::Tenants& tenants;
     const domain::identity::WidgetKeys& widget_keys;
+    domain::mail::Post post;
     postgres::Database& app;
     middleware::RateLimits& limits;
     domain::knowledge::Files& files;

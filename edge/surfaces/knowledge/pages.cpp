@@ -80,13 +80,6 @@ std::string input(std::string_view name, std::string_view type, std::string_view
         web::escape(label), name, type, autocomplete);
 }
 
-std::string token_form(std::string_view action, std::string_view token, std::string_view inputs,
-                       std::string_view label) {
-    return fmt::format(
-        R"(<form method="post" action="{}"><input type="hidden" name="token" value="{}">{}<button type="submit">{}</button></form>)",
-        action, web::escape(token), inputs, web::escape(label));
-}
-
 std::string complaint(const Error& error) {
     return fmt::format("<p role=\"alert\"><strong>{}</strong></p>", web::escape(error.detail));
 }
@@ -171,10 +164,10 @@ Response invitation_form(const Words& words, const identity::Redeemed& link, std
               words("パスワード（8文字以上、大文字・小文字・数字）",
                     "Password (8 or more: upper case, lower case, digit)"),
               "new-password");
-    return words.page(
-        status, words("招待", "Invitation"),
-        text + complaint +
-            token_form(k_invitation, token, inputs, words("アカウントを作成", "Make the account")));
+    return words.page(status, words("招待", "Invitation"),
+                      text + complaint +
+                          web::token_form(k_invitation, token,
+                                          words("アカウントを作成", "Make the account"), inputs));
 }
 
 Task<Result<Response>> invitation_page(Ports ports, Exchange& exchange) {
@@ -219,7 +212,7 @@ Response reset_form(const Words& words, std::string_view token, int status,
                               "new-password");
     return words.page(
         status, words("パスワードの再設定", "Set a new password"),
-        complaint + token_form(k_reset, token, inputs, words("変更する", "Change it")));
+        complaint + web::token_form(k_reset, token, words("変更する", "Change it"), inputs));
 }
 
 Task<Result<Response>> reset_page(Ports ports, Exchange& exchange) {
@@ -248,10 +241,7 @@ Task<Result<Response>> reset(Ports ports, Exchange& exchange) {
 }  // namespace
 
 std::vector<Endpoint> page_endpoints(Ports ports) {
-    const auto with =
-        [ports](Task<Result<Response>> (*handler)(Ports, Exchange&)) -> middleware::Handler {
-        return [ports, handler](Exchange& exchange) { return handler(ports, exchange); };
-    };
+    const auto with = middleware::with_ports(ports);
     const std::vector<Limit> rate = {{.name = "console",
                                       .per = Limit::Per::ip,
                                       .max = ports.deployment.auth_rate,

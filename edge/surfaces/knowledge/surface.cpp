@@ -57,10 +57,8 @@ Task<Result<std::vector<postgres::Rows>>> commit_with_mail(Ports ports,
                                                            std::vector<postgres::Call> calls,
                                                            domain::mail::Letter letter) {
     letter.data["product"] = k_product;
-    auto job = domain::mail::make_job(letter, ports.catalog, ports.deployment.secret_key,
-                                      exchange.trace, tenant);
-    co_return co_await domain::jobs::accept_with(ports.app, ports.publisher, std::move(calls),
-                                                 std::move(job), exchange.deadline);
+    co_return co_await domain::mail::post_letter(ports.post, std::move(letter), std::move(calls),
+                                                 exchange.trace, exchange.deadline, tenant);
 }
 
 middleware::Surface surface() {

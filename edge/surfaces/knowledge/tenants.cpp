@@ -188,10 +188,7 @@ Task<Result<Response>> revoke_invitation(Ports ports, Exchange& exchange) {
 }  // namespace
 
 std::vector<Endpoint> tenants_endpoints(Ports ports) {
-    const auto with =
-        [ports](Task<Result<Response>> (*handler)(Ports, Exchange&)) -> middleware::Handler {
-        return [ports, handler](Exchange& exchange) { return handler(ports, exchange); };
-    };
+    const auto with = middleware::with_ports(ports);
     const std::vector<Limit> mails = {
         {.name = "invitations", .per = Limit::Per::user, .max = 20, .window = 600s}};
     return {

@@ -166,10 +166,7 @@ Task<Result<Response>> verify(Ports ports, Exchange& exchange) {
 }  // namespace
 
 std::vector<Endpoint> otp_endpoints(Ports ports) {
-    const auto with =
-        [ports](Task<Result<Response>> (*handler)(Ports, Exchange&)) -> middleware::Handler {
-        return [ports, handler](Exchange& exchange) { return handler(ports, exchange); };
-    };
+    const auto with = middleware::with_ports(ports);
     return {
         {Method::post, "/api/otp/send", "sendOtp", Auth::none, with(send)},
         {Method::post, "/api/otp/verify", "verifyOtp", Auth::none, with(verify)},

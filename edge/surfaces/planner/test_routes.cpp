@@ -47,10 +47,7 @@ Task<Result<Response>> reset_limits(Ports ports, Exchange& exchange) {
 
 std::vector<Endpoint> test_endpoints(Ports ports) {
     if (!ports.development) return {};
-    const auto with =
-        [ports](Task<Result<Response>> (*handler)(Ports, Exchange&)) -> middleware::Handler {
-        return [ports, handler](Exchange& exchange) { return handler(ports, exchange); };
-    };
+    const auto with = middleware::with_ports(ports);
     return {
         {Method::get,
          "/test/rate-limit/check",

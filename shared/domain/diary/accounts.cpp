@@ -130,9 +130,8 @@ Task<Result<void>> Accounts::start_registration(Registration r, Caller caller) {
     }
     std::vector<postgres::Call> calls;
     calls.push_back(std::move(code.call));
-    auto job = mail::make_job(mail, p.post.catalog, p.post.key, caller.trace);
-    CO_TRY_VOID(co_await jobs::accept_with(p.post.app, p.post.publisher, std::move(calls),
-                                           std::move(job), deadline));
+    CO_TRY_VOID(co_await mail::post_letter(p.post, std::move(mail), std::move(calls), caller.trace,
+                                           deadline));
     co_return Result<void>{};
 }
 
@@ -205,11 +204,9 @@ Task<Result<Session>> Accounts::start_session(Known known, Caller caller) {
     calls.push_back(identity::revoke_half_sessions(known.user));
     calls.push_back(identity::insert_session(half, token));
     calls.push_back(postgres::call(k_has_totp, known.user));
-    auto job =
-        mail::make_job(mail, p.post.catalog, p.post.key, caller.trace, known.tenant, known.user);
     CO_TRY(const auto results,
-           co_await jobs::accept_with(p.post.app, p.post.publisher, std::move(calls),
-                                      std::move(job), caller.deadline));
+           co_await mail::post_letter(p.post, std::move(mail), std::move(calls), caller.trace,
+                                      caller.deadline, known.tenant, known.user));
     auto out = session_of(half, std::move(token));
     out.has_totp = results[3][0].get<bool>(0);
     co_return out;
@@ -251,15 +248,9 @@ Task<Result<void>> Accounts::request_reset(std::string email, Caller caller) {
                        {// a fragment: no server is sent it, no log has it
                         {"url_prefix", p.public_url + "/reset-password#token="},
                         {"minutes", minutes(k_reset_lifetime)}});
-    mail.secret = link.secret;
-    mail.challenge = link.id;
     mail.needs_account = true;
-    std::vector<postgres::Call> calls;
-    calls.push_back(std::move(link.call));
-    auto job = mail::make_job(mail, p.post.catalog, p.post.key, caller.trace);
-    CO_TRY_VOID(co_await jobs::accept_with(p.post.app, p.post.publisher, std::move(calls),
-                                           std::move(job), caller.deadline));
-    co_return Result<void>{};
+    co_return co_await mail::mail_secret(p.post, std::move(link), std::move(mail), caller.trace,
+                                         caller.deadline);
 }
 
 Task<Result<void>> Accounts::reset_password(std::string token, std::string password,

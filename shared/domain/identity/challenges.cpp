@@ -19,8 +19,7 @@ const Statement k_use{"challenges_use",
                       "SELECT id, realm, subject, account, more FROM use_challenge($1, $2, $3)"};
 
 std::string mac_of(std::string_view key, std::string_view text) {
-    const auto mac = base::hmac_sha256(key, text);
-    return {reinterpret_cast<const char*>(mac.data()), mac.size()};
+    return std::string(base::view(base::hmac_sha256(key, text)));
 }
 
 }  // namespace
@@ -89,15 +88,6 @@ postgres::Call Challenges::use_link_call(std::string_view purpose, std::string_v
     return postgres::call(k_use, purpose, postgres::Bytes{link_mac(purpose, token)}, true);
 }
 
-Task<Result<std::optional<Redeemed>>> Challenges::link(std::string purpose, std::string token,
-                                                       bool consume, Deadline deadline) {
-    const auto mac = link_mac(purpose, token);
-    CO_TRY(
-        const auto rows,
-        co_await app_.run(postgres::call(k_use, purpose, postgres::Bytes{mac}, consume), deadline));
-    co_return redeemed(rows);
-}
-
 std::optional<Redeemed> Challenges::redeemed(const postgres::Rows& rows) {
     if (rows.empty()) return std::nullopt;
     const auto row = rows[0];
@@ -108,14 +98,13 @@ std::optional<Redeemed> Challenges::redeemed(const postgres::Rows& rows) {
                     .data = row.get<std::string>(4)};
 }
 
-Task<Result<std::optional<Redeemed>>> Challenges::use_link(std::string purpose, std::string token,
-                                                           Deadline deadline) {
-    return link(std::move(purpose), std::move(token), true, deadline);
-}
-
 Task<Result<std::optional<Redeemed>>> Challenges::see_link(std::string purpose, std::string token,
                                                            Deadline deadline) {
-    return link(std::move(purpose), std::move(token), false, deadline);
+    const auto mac = link_mac(purpose, token);
+    CO_TRY(
+        const auto rows,
+        co_await app_.run(postgres::call(k_use, purpose, postgres::Bytes{mac}, false), deadline));
+    co_return redeemed(rows);
 }
 
 }  // namespace millrace::domain::identity

@@ -66,14 +66,11 @@ class Challenges {
                                                std::string_view code) const;
     [[nodiscard]] static Tried tried(const postgres::Rows& rows);
 
-    /// Uses it up: once, whoever comes first. nullopt: unknown, expired or used.
-    Task<Result<std::optional<Redeemed>>> use_link(std::string purpose, std::string token,
-                                                   Deadline deadline);
-    /// Looks without using it up.
+    /// Looks without using it up. nullopt: unknown, expired or used.
     Task<Result<std::optional<Redeemed>>> see_link(std::string purpose, std::string token,
                                                    Deadline deadline);
-    /// The same use as a statement of a transaction; read with redeemed(), and roll back when there
-    /// is none.
+    /// Uses it up, once, whoever comes first: a statement of a transaction; read with redeemed(),
+    /// and roll back when there is none.
     [[nodiscard]] postgres::Call use_link_call(std::string_view purpose,
                                                std::string_view token) const;
     [[nodiscard]] static std::optional<Redeemed> redeemed(const postgres::Rows& rows);
@@ -84,8 +81,6 @@ class Challenges {
     [[nodiscard]] std::string link_mac(std::string_view purpose, std::string_view token) const;
     [[nodiscard]] Opened open(const Challenge& challenge, std::string secret,
                               const std::string& mac) const;
-    Task<Result<std::optional<Redeemed>>> link(std::string purpose, std::string token, bool consume,
-                                               Deadline deadline);
 
     postgres::Database& app_;
     std::string key_;

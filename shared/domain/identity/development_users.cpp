@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "shared/base/crypto.hpp"
 #include "shared/domain/identity/persons.hpp"
 
 namespace millrace::domain::identity {
@@ -11,16 +10,6 @@ namespace {
 
 const postgres::Statement k_name{"development_users_name",
                                  "UPDATE users SET username = $2 WHERE id = $1"};
-
-/// RFC 9562 version 8: of the id's digest.
-base::Uuid uuid_of(std::string_view what, std::string_view id) {
-    const auto digest = base::hmac_sha256(what, id);
-    base::Uuid out;
-    std::copy_n(digest.begin(), out.bytes.size(), out.bytes.begin());
-    out.bytes[6] = static_cast<std::uint8_t>((out.bytes[6] & 0x0F) | 0x80);
-    out.bytes[8] = static_cast<std::uint8_t>((out.bytes[8] & 0x3F) | 0x80);
-    return out;
-}
 
 }  // namespace
 
@@ -31,8 +20,8 @@ Task<Result<Principal>> DevelopmentUsers::resolve(std::string id, Deadline deadl
         co_return fail(ErrorCode::invalid, "x-user-id: must be 1 to 128 visible ASCII characters",
                        {.field = "x-user-id"});
     }
-    const base::UserId user{uuid_of("development user", id)};
-    const base::TenantId tenant{uuid_of("development tenant", id)};
+    const base::UserId user{base::named_uuid("development user " + id)};
+    const base::TenantId tenant{base::named_uuid("development tenant " + id)};
     const NewPerson person{.realm = "planner",
                            .address = user.str() + "@development.invalid",
                            .user = user,

@@ -19,8 +19,7 @@ std::int64_t seconds_of(base::WallTime when) {
 }
 
 std::string sign(std::string_view key, std::string_view signing_input) {
-    const auto mac = base::hmac_sha256(key, signing_input);
-    return base::base64url({reinterpret_cast<const char*>(mac.data()), mac.size()});
+    return base::base64url(base::view(base::hmac_sha256(key, signing_input)));
 }
 
 }  // namespace

@@ -16,8 +16,7 @@ const Statement k_rotate{
 const Statement k_end_once{"refresh_end_session", "SELECT end_session_once($1)"};
 
 std::string hash_of(std::string_view id) {
-    const auto digest = base::sha256(id);
-    return {reinterpret_cast<const char*>(digest.data()), digest.size()};
+    return std::string(base::view(base::sha256(id)));
 }
 
 constexpr double seconds_of(std::chrono::seconds span) {

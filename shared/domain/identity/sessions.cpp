@@ -40,8 +40,7 @@ const Statement k_live{"sessions_live", R"sql(
 SELECT id, token_hash, tenant, user_id, role, is_owner, audience, second_factor FROM live_sessions($1, $2))sql"};
 
 std::string hash_of(std::string_view token) {
-    const auto digest = base::sha256(token);
-    return {reinterpret_cast<const char*>(digest.data()), digest.size()};
+    return std::string(base::view(base::sha256(token)));
 }
 
 }  // namespace
@@ -56,10 +55,6 @@ postgres::Call insert_session(const NewSession& session, std::string_view token)
     return postgres::call(k_insert, session.id, session.tenant, session.user, session.audience,
                           stored, session.second_factor, session.client,
                           static_cast<double>(session.lifetime.count()));
-}
-
-postgres::Call revoke_session(base::UserId user, const base::Uuid& session) {
-    return postgres::call(k_revoke, session, user);
 }
 
 postgres::Call revoke_sessions(base::UserId user, const base::Uuid& spared) {
@@ -85,6 +80,15 @@ SessionView session_view(const postgres::Row& row) {
             .client = row.get<std::string>(1),
             .created_at = row.get<base::WallTime>(2),
             .expires_at = row.get<base::WallTime>(3)};
+}
+
+Task<Result<bool>> end_session(postgres::Database& app, Principal who, base::Uuid session,
+                               Deadline deadline) {
+    std::vector<postgres::Call> calls;
+    calls.push_back(postgres::set_tenant(who.tenant));
+    calls.push_back(postgres::call(k_revoke, session, who.user));
+    CO_TRY(const auto results, co_await app.transaction(std::move(calls), deadline));
+    co_return results[1].affected() > 0;
 }
 
 Credentials::Credentials(async::TaskGroup& tasks, postgres::Database& app,

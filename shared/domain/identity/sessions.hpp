@@ -30,8 +30,6 @@ struct NewSession {
 
 // Statements of a transaction whose tenant is set. `token` empty: JWTs name the session.
 [[nodiscard]] postgres::Call insert_session(const NewSession& session, std::string_view token = {});
-/// Affects no row when it is not this user's, or has ended already.
-[[nodiscard]] postgres::Call revoke_session(base::UserId user, const base::Uuid& session);
 /// Ends a session whose second factor was missing and puts `full` of the same user in its place,
 /// with its client and audience. Touches no row when the former has ended already.
 [[nodiscard]] postgres::Call complete_session(const base::Uuid& half, const NewSession& full,
@@ -50,6 +48,11 @@ struct SessionView {
 /// The live ones with both factors, newest first, at most 100; its rows are read by session_view().
 [[nodiscard]] postgres::Call list_sessions(base::UserId user);
 [[nodiscard]] SessionView session_view(const postgres::Row& row);
+
+/// Ends one of the caller's own sessions, in a transaction of its own; false when there is none
+/// such.
+Task<Result<bool>> end_session(postgres::Database& app, Principal who, base::Uuid session,
+                               Deadline deadline);
 
 /// Session tokens and JWTs become Principals. What was looked up is trusted for 4 s: then the
 /// session, the account and its role are read again, many at once. One thread.

@@ -28,8 +28,7 @@ WidgetKeys::WidgetKeys(postgres::Database& app, const std::vector<std::string>& 
 }
 
 std::string WidgetKeys::mac_of(std::string_view key, std::string_view signed_part) {
-    const auto mac = base::hmac_sha256(key, signed_part);
-    return base::base64url({reinterpret_cast<const char*>(mac.data()), k_mac_bytes});
+    return base::base64url(base::view(base::hmac_sha256(key, signed_part)).substr(0, k_mac_bytes));
 }
 
 std::string WidgetKeys::key_of(base::TenantId tenant, std::int32_t version) const {

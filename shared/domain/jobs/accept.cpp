@@ -50,10 +50,6 @@ const postgres::Statement k_find_keys{
 
 constexpr auto k_retry_pause = std::chrono::milliseconds(50);
 
-std::string_view view(const base::Digest& digest) {
-    return {reinterpret_cast<const char*>(digest.data()), digest.size()};
-}
-
 /// One array per column; views into the items.
 struct Columns {
     std::vector<base::Uuid> ids, tenants, owners;
@@ -79,9 +75,9 @@ Columns columns_of(const Items& items) {
         c.trace_bytes.push_back(job.trace.bytes());
         c.traces.push_back({c.trace_bytes.back()});
         c.inputs.push_back({job.input});
-        c.keys.push_back(item.key ? std::optional(postgres::Bytes{view(item.key->scope)})
+        c.keys.push_back(item.key ? std::optional(postgres::Bytes{base::view(item.key->scope)})
                                   : std::nullopt);
-        c.bodies.push_back(item.key ? std::optional(postgres::Bytes{view(item.key->body)})
+        c.bodies.push_back(item.key ? std::optional(postgres::Bytes{base::view(item.key->body)})
                                     : std::nullopt);
     }
     return c;
@@ -178,7 +174,7 @@ Task<Result<void>> Acceptor::resolve_keys(std::vector<Item>& items,
     std::vector<postgres::Bytes> wanted;
     for (std::size_t i = 0; i < items.size(); ++i) {
         // Without a key, "not inserted" means that an earlier try of this very batch committed.
-        if (!inserted[i] && items[i].key) wanted.push_back({view(items[i].key->scope)});
+        if (!inserted[i] && items[i].key) wanted.push_back({base::view(items[i].key->scope)});
     }
     if (wanted.empty()) co_return Result<void>{};
     CO_TRY(const auto rows, co_await durable_.run(postgres::call(k_find_keys, wanted), deadline));
@@ -187,7 +183,7 @@ Task<Result<void>> Acceptor::resolve_keys(std::vector<Item>& items,
 
     for (std::size_t i = 0; i < items.size(); ++i) {
         if (inserted[i] || !items[i].key) continue;
-        const auto at = found.find(view(items[i].key->scope));
+        const auto at = found.find(base::view(items[i].key->scope));
         if (at == found.end()) {  // expired between the two statements
             answers[i] = fail(ErrorCode::unavailable, "please send the request again",
                               {.retry_after = std::chrono::seconds(1)});
@@ -195,7 +191,7 @@ Task<Result<void>> Acceptor::resolve_keys(std::vector<Item>& items,
         }
         const auto row = rows[at->second];
         const auto owner = row.get<std::optional<JobId>>(2);
-        if (row.get<std::string_view>(1) != view(items[i].key->body)) {
+        if (row.get<std::string_view>(1) != base::view(items[i].key->body)) {
             answers[i] =
                 fail(ErrorCode::conflict, "this Idempotency-Key was used with another request body",
                      {.field = "Idempotency-Key", .reason = "IDEMPOTENCY_MISMATCH"});

@@ -15,6 +15,13 @@ struct Post {
     const std::string& key;  ///< the server's
 };
 
+/// Accepts the letter in one transaction of its tenant together with `calls`; what those returned.
+/// Whoever has no account yet is served under the system tenant.
+Task<Result<std::vector<postgres::Rows>>> post_letter(
+    Post post, Letter letter, std::vector<postgres::Call> calls, telemetry::TraceContext trace,
+    Deadline deadline, base::TenantId tenant = jobs::k_system_tenant,
+    base::UserId owner = {jobs::k_system_tenant.uuid});
+
 /// Makes the secret good and accepts the mail, in one transaction of the system tenant: whoever
 /// asks by an address has no tenant yet. `letter` needs neither secret nor challenge.
 Task<Result<void>> mail_secret(Post post, identity::Opened opened, Letter letter,

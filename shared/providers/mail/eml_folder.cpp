@@ -6,6 +6,7 @@
 #include <system_error>
 
 #include "shared/base/crypto.hpp"
+#include "shared/base/fd.hpp"
 #include "shared/providers/mail/mail.hpp"
 
 namespace millrace::providers::mail {
@@ -20,20 +21,6 @@ std::unexpected<Error> unavailable(std::string_view what, const fs::path& path, 
                                     std::generic_category().message(number)),
                  .source = fmt::format("errno:{}", number)});
 }
-
-class File {
- public:
-    explicit File(int fd) : fd_(fd) {}
-    ~File() {
-        if (fd_ >= 0) ::close(fd_);
-    }
-    File(const File&) = delete;
-    File& operator=(const File&) = delete;
-    [[nodiscard]] int get() const noexcept { return fd_; }
-
- private:
-    int fd_;
-};
 
 Result<void> write_all(int fd, std::string_view bytes, const fs::path& path) {
     while (!bytes.empty()) {
@@ -51,7 +38,7 @@ Result<void> write_all(int fd, std::string_view bytes, const fs::path& path) {
 Result<void> publish(const fs::path& temporary, const fs::path& target) {
     if (::link(temporary.c_str(), target.c_str()) != 0 && errno != EEXIST)
         return unavailable("create", target, errno);
-    const File folder(::open(target.parent_path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    const base::Fd folder(::open(target.parent_path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (folder.get() < 0 || ::fsync(folder.get()) != 0)
         return unavailable("sync", target.parent_path(), errno);
     return {};
@@ -64,7 +51,7 @@ Result<Handed> write_mail(const fs::path& folder, const Message& message) {
         return unavailable("create", folder, errno);
     // Hidden and not named .eml: what a killed process leaves is not taken for a mail.
     const auto temporary = folder / fmt::format(".{}.{}", message.id, base::random_token(8));
-    const File file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+    const base::Fd file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
     if (file.get() < 0) return unavailable("create", temporary, errno);
     auto done = write_all(file.get(), message.bytes, temporary);
     if (done) done = publish(temporary, target);
