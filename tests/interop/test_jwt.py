@@ -1,5 +1,5 @@
-"""Our JWTs beside PyJWT's: theirs reads ours, ours reads theirs; and the classes of forgery that Project Wycheproof's JWT vectors and
-RFC 8725 list are all refused."""
+"""Our JWTs beside PyJWT's: theirs reads ours, ours reads theirs; Project Wycheproof's vectors and the forgeries that RFC 8725 lists are
+all refused."""
 import base64
 import hashlib
 import hmac
@@ -16,6 +16,9 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../
 from support import Client, Stack, register  # noqa: E402
 
 
+VECTORS = os.path.join(os.environ.get("MILLRACE_CACHE") or os.path.expanduser("~/.cache/millrace"), "wycheproof")
+
+
 def b64(data):
     return base64.urlsafe_b64encode(data if isinstance(data, bytes) else json.dumps(data).encode()).rstrip(b"=").decode()
 
@@ -24,7 +27,7 @@ def unb64(text):
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
-class Jwt(unittest.TestCase):
+class Issued(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.stack = Stack(probe=False)
@@ -37,14 +40,25 @@ class Jwt(unittest.TestCase):
     def tearDownClass(cls):
         cls.stack.destroy()
 
+    @staticmethod
+    def mac(key, parts, digest=hashlib.sha256):
+        return b64(hmac.new(key, ".".join(parts[:2]).encode(), digest).digest())
+
     def signed(self, header=None, claims=None, key=None, digest=hashlib.sha256):
         """A token of these parts (dicts, or bytes as they are), signed as they say."""
-        head = b64(self.header if header is None else header) + "." + b64(self.claims if claims is None else claims)
-        return head + "." + b64(hmac.new(self.key if key is None else key, head.encode(), digest).digest())
+        parts = [b64(self.header if header is None else header), b64(self.claims if claims is None else claims)]
+        return ".".join([*parts, self.mac(self.key if key is None else key, parts, digest)])
 
     def status(self, token):
         return Client(self.stack.edge(), token).call("GET", "/api/v1/auth/me").status
 
+    def refuse(self, cases):
+        for name, token in cases.items():
+            with self.subTest(name):
+                self.assertEqual(self.status(token), 401)
+
+
+class Jwt(Issued):
     def test_theirs_reads_ours(self):
         self.assertEqual(self.header, {"alg": "HS256", "typ": "JWT", "kid": hashlib.sha256(b"kid" + self.key).hexdigest()[:8]})
         self.assertEqual(self.claims["type"], "access")
@@ -60,11 +74,6 @@ class Jwt(unittest.TestCase):
         self.assertEqual(self.status(self.signed()), 200, "the forgeries below differ from a good token in one thing only")
         self.assertEqual(self.status(self.signed(claims={**self.claims, "unknown": {"a": [1]}})), 200, "unknown claims are ignored")
         self.assertEqual(self.status(self.signed(claims={**self.claims, "exp": int(time.time()) - 30})), 200, "a minute of skew")
-
-    def refuse(self, cases):
-        for name, token in cases.items():
-            with self.subTest(name):
-                self.assertEqual(self.status(token), 401)
 
     def test_other_algorithms(self):
         payload = b64(self.claims)
@@ -121,6 +130,63 @@ class Jwt(unittest.TestCase):
         cases["nested"] = self.signed(claims=b64(self.claims).encode())
         cases["trailing bytes"] = self.signed(claims=json.dumps(self.claims).encode() + b"{}")
         self.refuse(cases)
+
+
+def edited(good, bad, ours):
+    """`ours`, changed where and as `bad` was made of `good`."""
+    head = len(os.path.commonprefix((good, bad)))
+    tail = len(os.path.commonprefix((good[head:][::-1], bad[head:][::-1])))
+    at = head if head <= len(good) // 2 else len(ours) - len(good) + head
+    return ours[:at] + bad[head:len(bad) - tail] + ours[at + len(good) - head - tail:] if bad else ""
+
+
+def members(part):
+    try:
+        found = json.loads(unb64(part))
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+@unittest.skipUnless(os.path.isdir(VECTORS), "scripts/setup could not fetch Project Wycheproof's vectors")
+class Wycheproof(Issued):
+    @classmethod
+    def groups(cls):
+        """The key of each group of vectors, and its (name, result, token)."""
+        for name in ("signature", "crypto", "key"):
+            with open(os.path.join(VECTORS, f"json_web_{name}_test.json")) as file:
+                for group in json.load(file)["testGroups"]:
+                    yield group.get("private", {}), [
+                        (f"{name} {test['tcId']} {test['comment']}", test["result"], test["jws"] if isinstance(test["jws"], str) else json.dumps(test["jws"]))
+                        for test in group["tests"] if "jws" in test]
+
+    def test_as_they_are(self):
+        tokens = {token for _, tests in self.groups() for _, _, token in tests}
+        self.assertGreater(len(tokens), 350)
+        self.refuse({token: token for token in tokens})
+
+    def test_on_a_token_of_ours(self):
+        """What a vector does to a good HS256 token is done to ours; where its MAC still fits its parts, so does that of ours."""
+        ours, tried, good = self.client.token.split("."), 0, 0
+        for key, tests in self.groups():
+            valid = [token.split(".") for name, result, token in tests if result == "valid" and "valid" in name.lower()]
+            if key.get("alg") != "HS256" or not valid:
+                continue
+            for name, _, token in tests:
+                parts = token.split(".")
+                like = max(valid, key=lambda v, parts=parts: sum(a == b for a, b in zip(v, parts)))
+                made = [edited(a, b, c) for a, b, c in zip(like, parts, ours)] + parts[3:]
+                was, now = members(like[0]), members(parts[0])
+                if was and now and was != now:
+                    made[0] = b64({**self.header, **{name: value for name, value in now.items() if was.get(name) != value}})
+                if parts != like and parts[2:] == [self.mac(unb64(key["k"]), parts)]:
+                    made[2] = self.mac(self.key, made)
+                tried, good = tried + 1, good + (made == ours)
+                with self.subTest(name, made=made):
+                    self.assertEqual(self.status(".".join(made)), 200 if made == ours else 401)
+        print(f"{tried} vectors of HS256, {good} of them change nothing")
+        self.assertGreater(tried - good, 30)
+        self.assertGreater(good, 1)
 
 
 if __name__ == "__main__":
