@@ -26,6 +26,7 @@ LONG = os.environ.get("MILLRACE_TEST_LONG") == "1"
 ATTACKERS = 4000 if LONG else 1000
 READERS_MAX = 200  # each makes the edge answer some hundred requests first
 RATE = 50
+DRIP, SLICES = 0.7, 50  # seconds between an attacker's drops, and in how many groups they take turns
 UNJUDGED = 0.020 if LONG else 0.250  # seconds
 # Kind: (seconds until it must be closed, what it must have been told).
 LIMITS = {"silent": (12, (None,)), "slow head": (12, (408,)), "slow body": (12, (408,)), "slow chunks": (12, (408,)), "slow upload": (12, (408, 429)),
@@ -90,7 +91,7 @@ class Attacker:
             self.closed_after = time.monotonic() - self.began
 
     def tick(self):
-        """Once a second: a few bytes more."""
+        """A few bytes more."""
         if self.closed_after is None and self.drop:
             self.write(self.drop)
 
@@ -117,17 +118,18 @@ def attack(address, token, seconds):
         attackers[one.socket.fileno()] = one
         # A reader that does not read learns of its end by the reset alone.
         poll.register(one.socket, select.EPOLLERR | select.EPOLLHUP | (0 if kind == "does not read" else select.EPOLLIN))
-    deadline, next_tick = time.monotonic() + seconds, 0
+    began, turn = time.monotonic(), 0
+    deadline, turns = began + seconds, [list(attackers.values())[number::SLICES] for number in range(SLICES)]
     while time.monotonic() < deadline and any(one.closed_after is None for one in attackers.values()):
-        for number, event in poll.poll(0.1):
+        for number, event in poll.poll(DRIP / SLICES):
             one = attackers[number]
             one.end() if event & (select.EPOLLERR | select.EPOLLHUP) and one.kind == "does not read" else one.readable()
             if one.closed_after is not None:
                 poll.unregister(number)
-        if time.monotonic() >= next_tick:
-            next_tick = time.monotonic() + 1
-            for one in attackers.values():
+        while began + turn * DRIP / SLICES <= time.monotonic():
+            for one in turns[turn % SLICES]:
                 one.tick()
+            turn += 1
     return list(attackers.values())
 
 
