@@ -19,7 +19,8 @@ import uuid
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 REFERENCE = os.path.join(os.path.dirname(ROOT), "shared")
-OPS = os.path.join(os.environ.get("MILLRACE_BIN_DIR", os.path.join(ROOT, "build/release/bin")), "millrace-ops")
+BIN_DIR = os.environ.get("MILLRACE_BIN_DIR", os.path.join(ROOT, "build/release/bin"))
+OPS = os.path.join(BIN_DIR, "millrace-ops")
 
 
 def eventually(condition, seconds=30, what="the condition"):
