@@ -1,6 +1,6 @@
 #pragma once
 // Natural batching: while one batch is being worked on, arrivals queue; the next batch takes what
-// is there. No timer.
+// is there. No timer, unless nobody waits for the work and it is to be done seldom.
 
 #include <deque>
 #include <functional>
@@ -23,11 +23,13 @@ class Batcher {
     struct Limits {
         std::size_t batch_max = 256;
         std::size_t queue_max = 16'384;
+        std::chrono::milliseconds pause{};  ///< between batches that are not full
     };
 
     Batcher(TaskGroup& tasks, std::string name, Limits limits, Flush flush)
         : limits_(limits),
           flush_(std::move(flush)),
+          executor_(tasks.executor()),
           arrived_(tasks.executor()),
           idle_(tasks.executor()) {
         tasks.spawn(std::move(name), run());
@@ -64,11 +66,14 @@ class Batcher {
             co_await flush_(std::move(batch));
             working_ = false;
             if (queue_.empty()) idle_.notify_all();
+            if (limits_.pause > limits_.pause.zero() && queue_.size() < limits_.batch_max)
+                co_await delay(executor_, limits_.pause);
         }
     }
 
     Limits limits_;
     Flush flush_;
+    Executor executor_;
     std::deque<Item> queue_;
     bool working_ = false;
     Event arrived_;

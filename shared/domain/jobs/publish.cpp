@@ -14,6 +14,8 @@ const postgres::Statement k_announced{"outbox_announced", R"sql(
 SELECT o.id, j.id, j.tenant_id, j.owner_id, j.kind, j.lane, j.order_key, j.trace, j.input
   FROM outbox o JOIN jobs j ON j.id = ANY (o.jobs) WHERE o.id = ANY ($1::uuid[]) AND j.status = 'queued' ORDER BY o.id, j.seq)sql"};
 constexpr auto k_timeout = std::chrono::seconds(5);
+/// Nobody waits for a row to go, and each transaction costs: far below the relay's age of a row.
+constexpr auto k_delete_pause = std::chrono::milliseconds(50);
 }  // namespace
 
 std::vector<Announcement> announcements_of(const postgres::Rows& rows,
@@ -80,7 +82,7 @@ Publisher::Publisher(async::TaskGroup& tasks, kafka::Producer& producer,
       catalog_(catalog),
       announced_(tasks, "announcements", {},
                  [this](std::vector<base::Uuid> rows) { return publish_rows(std::move(rows)); }),
-      deletes_(tasks, "outbox deletes", {},
+      deletes_(tasks, "outbox deletes", {.pause = k_delete_pause},
                [this](std::vector<base::Uuid> rows) { return delete_rows(std::move(rows)); }) {}
 
 /// Jobs without an order go to one partition per announcement, in turn: a produce request carries
