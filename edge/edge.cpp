@@ -177,6 +177,7 @@ Task<Result<void>> serve(service::Service& service, const Config& config, Stores
     domain::identity::WidgetKeys widget_keys(*stores.app, config.secrets.all());
     domain::audit::Log audit(*stores.app);
     middleware::RateLimits limits(*stores.redis.client);
+    middleware::StoredAnswers answers(*stores.durable);
     domain::identity::DevelopmentUsers development_users(*stores.app);
     domain::knowledge::Files files(*stores.app);
 
@@ -220,7 +221,7 @@ Task<Result<void>> serve(service::Service& service, const Config& config, Stores
     middleware::Admission admission(service.executor(), admission_options(config.edge));
     middleware::Pipeline pipeline(
         all_surfaces(development), all_endpoints(ports), credentials, widget_keys, audit, limits,
-        admission, service.tracer(), service.metrics(),
+        answers, admission, service.tracer(), service.metrics(),
         {.cors_origins = config.edge.cors_origins,
          .proxies = *proxies,
          .development_users = development ? &development_users : nullptr});

@@ -35,7 +35,8 @@ struct Exchange {
     Admission::Ticket place{};     ///< released early by a request that only waits from then on
     std::string client_address{};  ///< behind proxies: the client's own
     std::optional<Standing> standing{};  ///< with the limit that decided last
-    std::string actor{};  ///< who acts, for the audit log, where no credential says so
+    bool repeated = false;  ///< the answer is that of an earlier request with the same key
+    std::string actor{};    ///< who acts, for the audit log, where no credential says so
 
     [[nodiscard]] const Principal& who() const {
         check(principal.has_value(), "the route demands a principal");
@@ -74,6 +75,7 @@ struct Endpoint {
     Handler handler;
     server::BodyPlan body{};
     std::vector<Limit> limits{};  ///< by address or user; those by subject are the handler's
+    bool stores_answer = false;   ///< creates something, without a job: StoredAnswers
 };
 
 /// Counts the request against limits, `subject` for those by subject; an Error when one refuses.

@@ -96,14 +96,15 @@ std::string_view bearer_token(const server::Request& request) {
 Pipeline::Pipeline(std::vector<Surface> surfaces, std::vector<Endpoint> endpoints,
                    domain::identity::Credentials& credentials,
                    domain::identity::WidgetKeys& widget_keys, domain::audit::Log& audit,
-                   RateLimits& limits, Admission& admission, telemetry::Tracer& tracer,
-                   telemetry::Registry& metrics, PipelineOptions options)
+                   RateLimits& limits, StoredAnswers& answers, Admission& admission,
+                   telemetry::Tracer& tracer, telemetry::Registry& metrics, PipelineOptions options)
     : surfaces_(std::move(surfaces)),
       endpoints_(std::move(endpoints)),
       credentials_(credentials),
       widget_keys_(widget_keys),
       audit_(audit),
       limits_(limits),
+      answers_(answers),
       admission_(admission),
       tracer_(tracer),
       options_(std::move(options)),
@@ -190,7 +191,8 @@ Task<Result<server::Response>> Pipeline::dispatch(Exchange& exchange, server::Ma
     exchange.place = std::move(**place);
     if (!endpoint.limits.empty())
         CO_TRY_VOID(co_await take_limits(limits_, exchange, endpoint.limits));
-    co_return co_await endpoint.handler(exchange);
+    co_return endpoint.stores_answer ? co_await answers_.once(exchange)
+                                     : co_await endpoint.handler(exchange);
 }
 
 /// Every act that changes something, and those that were denied to somebody, before its caller
@@ -199,7 +201,7 @@ Task<Result<server::Response>> Pipeline::dispatch(Exchange& exchange, server::Ma
 Task<void> Pipeline::record(const Exchange& exchange, const Result<server::Response>& result) {
     using domain::audit::Outcome;
     const auto* endpoint = exchange.endpoint;
-    if (!endpoint || endpoint->method == server::Method::get ||
+    if (!endpoint || exchange.repeated || endpoint->method == server::Method::get ||
         std::ranges::find(k_accounted_for, endpoint->operation_id) != k_accounted_for.end())
         co_return;
     auto outcome = Outcome::done;

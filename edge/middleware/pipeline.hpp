@@ -9,6 +9,7 @@
 
 #include "edge/middleware/client_address.hpp"
 #include "edge/middleware/exchange.hpp"
+#include "edge/middleware/stored_answers.hpp"
 #include "edge/server/router.hpp"
 #include "shared/domain/audit/audit.hpp"
 #include "shared/domain/identity/development_users.hpp"
@@ -31,8 +32,9 @@ class Pipeline final : public server::Application {
     /// The last surface is the one for paths that no other owns.
     Pipeline(std::vector<Surface> surfaces, std::vector<Endpoint> endpoints,
              domain::identity::Credentials& credentials, domain::identity::WidgetKeys& widget_keys,
-             domain::audit::Log& audit, RateLimits& limits, Admission& admission,
-             telemetry::Tracer& tracer, telemetry::Registry& metrics, PipelineOptions options);
+             domain::audit::Log& audit, RateLimits& limits, StoredAnswers& answers,
+             Admission& admission, telemetry::Tracer& tracer, telemetry::Registry& metrics,
+             PipelineOptions options);
 
     server::BodyPlan plan(const server::Request& head) override;
     Task<server::Response> handle(server::Request& request) override;
@@ -63,6 +65,7 @@ class Pipeline final : public server::Application {
     domain::identity::WidgetKeys& widget_keys_;
     domain::audit::Log& audit_;
     RateLimits& limits_;
+    StoredAnswers& answers_;
     Admission& admission_;
     telemetry::Tracer& tracer_;
     PipelineOptions options_;

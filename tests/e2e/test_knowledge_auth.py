@@ -360,6 +360,38 @@ class Auth(unittest.TestCase):
         self.refuse(self.post(f"/api/v1/tenants/{owner.tenant}/invitations", {"email": email.upper()}, client=owner),
                     409, "ALREADY_A_MEMBER", "email")
 
+    def test_an_invitation_asked_for_again(self):
+        """One Idempotency-Key, one invitation: the same answer byte for byte, whoever comes when; a refusal does not use it up."""
+        owner, body = self.owner(), {"email": account()["email"], "role": "OPERATOR"}
+        path, key = f"/api/v1/tenants/{owner.tenant}/invitations", {"Idempotency-Key": f'"{uuid.uuid4()}"'}
+
+        def made():
+            return [int(n) for n in self.stack.sql(f"SELECT (SELECT count(*) FROM invitations WHERE tenant_id = '{owner.tenant}'), (SELECT count(*) "
+                                                   f"FROM audit_logs WHERE tenant_id = '{owner.tenant}' AND command = 'invite' AND outcome = 'done')").split("|")]
+        self.refuse(self.post(path, {**body, "role": "KING"}, client=owner, headers=key), 422, "VALIDATION_ERROR", "role")
+        answers = at_once(8, lambda: self.post(path, body, client=owner, headers=key))
+        first = next(a for a in answers if a.status == 201)
+        for answer in answers:
+            if answer.status == 201:
+                self.assertEqual(answer.text, first.text)
+            else:
+                self.refuse(answer, 409, "IDEMPOTENCY_IN_PROGRESS")
+                self.assertEqual(answer.headers["retry-after"], "1")
+        again = self.post(path, body, 201, owner, {"Idempotency-Key": key["Idempotency-Key"].strip('"')})
+        self.assertEqual((again.text, again.headers["content-type"]), (first.text, first.headers["content-type"]))
+        self.assertEqual(made(), [1, 1])
+        self.refuse(self.post(path, {**body, "role": "ADMIN"}, client=owner, headers=key), 422, "IDEMPOTENCY_MISMATCH", "Idempotency-Key")
+        self.refuse(self.post(path, body, client=owner, headers={"Idempotency-Key": "two words"}), 422, "VALIDATION_ERROR", "Idempotency-Key")
+        other = self.owner()
+        self.post(f"/api/v1/tenants/{other.tenant}/invitations", body, 201, other, key)
+        # The process of the first died in the middle: its key is free again after a minute.
+        key, scope = {"Idempotency-Key": uuid.uuid4().hex}, "(SELECT scope_hash FROM idempotency WHERE body IS NOT NULL ORDER BY created_at DESC LIMIT 1)"
+        self.post(path, body, 201, owner, key)
+        self.stack.sql(f"UPDATE idempotency SET status = NULL, body = NULL WHERE scope_hash = {scope}")
+        self.refuse(self.post(path, body, client=owner, headers=key), 409, "IDEMPOTENCY_IN_PROGRESS")
+        self.stack.sql("UPDATE idempotency SET created_at = now() - interval '61 seconds' WHERE status IS NULL AND job_id IS NULL")
+        self.post(path, body, 201, owner, key)
+
     def test_an_invitation_moves_a_pending_account_of_that_address_only(self):
         owner = self.owner()
         wanted, _ = self.sign_up(domain=owner.domain)

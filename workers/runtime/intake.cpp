@@ -162,9 +162,8 @@ Task<void> Worker::bury_orphans(const std::map<base::Uuid, FetchedOne>& fetched)
         if (std::ranges::binary_search(*there, id)) continue;
         const auto& one = fetched.at(id);
         jobs::DeadLetter letter{{id}, 0, "orphan", "no such job in the database", one.origin};
-        co_await settler_.bury_record(std::move(letter),
-                                      {.value = one.record.input.value_or(""),
-                                       .headers = one.headers});
+        co_await settler_.bury_record(
+            std::move(letter), {.value = one.record.input.value_or(""), .headers = one.headers});
     }
 }
 

@@ -210,7 +210,8 @@ std::vector<Endpoint> tenants_endpoints(Ports ports) {
          Auth::bearer,
          with(invite),
          {},
-         mails},
+         mails,
+         true},
         {Method::del, "/api/v1/tenants/{tenant_id}/invitations/{invitation_id}", "revokeInvitation",
          Auth::bearer, with(revoke_invitation)},
     };
