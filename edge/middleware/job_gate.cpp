@@ -100,7 +100,8 @@ Task<Result<server::Response>> JobGate::hold(Exchange& exchange, jobs::Accepted 
     if (draining_ || (prefer.respond_async && !prefer.wait)) {
         co_return accepted_response(accepted, jobs::Status::queued, prefer);
     }
-    CO_TRY(auto waited, co_await wait(exchange, accepted.id, prefer.wait.value_or(options_.hold)));
+    CO_TRY(auto waited, co_await wait(exchange, accepted.id, prefer.wait.value_or(options_.hold),
+                                      !accepted.attached));
     const auto* job = &waited.job;
     if (!jobs::is_final(job->status)) {
         if (waited.client_gone) abandon(*job);
@@ -115,7 +116,7 @@ Task<Result<server::Response>> JobGate::hold(Exchange& exchange, jobs::Accepted 
 }
 
 Task<Result<JobGate::Waited>> JobGate::wait(Exchange& exchange, base::JobId id,
-                                            std::chrono::seconds span) {
+                                            std::chrono::seconds span, bool just_accepted) {
     exchange.place.release();
     async::Event wake(tasks_.executor());
     struct Holding {
@@ -137,8 +138,8 @@ Task<Result<JobGate::Waited>> JobGate::wait(Exchange& exchange, base::JobId id,
     };
     const Holding holding(*this, &wake, exchange.request.client);
     if (draining_) span = std::chrono::seconds(0);
-    CO_TRY(auto job,
-           co_await watch_.wait_final(id, wake, Deadline::in(std::min(span, options_.wait_max))));
+    CO_TRY(auto job, co_await watch_.wait_final(
+                         id, wake, Deadline::in(std::min(span, options_.wait_max)), just_accepted));
     co_return Waited{std::move(job), holding.gone};
 }
 

@@ -48,12 +48,13 @@ class JobGate {
     [[nodiscard]] const Options& options() const noexcept { return options_; }
 
     /// Waits for the end of an existing job: until `span` has passed, the client has gone, or this
-    /// process drains.
+    /// process drains. `just_accepted` as JobWatch::wait_final has it.
     struct Waited {
         domain::jobs::View job;
         bool client_gone = false;
     };
-    Task<Result<Waited>> wait(Exchange& exchange, base::JobId id, std::chrono::seconds span);
+    Task<Result<Waited>> wait(Exchange& exchange, base::JobId id, std::chrono::seconds span,
+                              bool just_accepted);
 
     /// From now on nothing is held: clients get 202 and ask the next process.
     void drain();

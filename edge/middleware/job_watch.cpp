@@ -22,6 +22,7 @@ JobWatch::JobWatch(async::TaskGroup& tasks, redis::Subscriber& subscriber,
             base::Uuid id;
             for (; ids.size() >= id.bytes.size(); ids.remove_prefix(id.bytes.size())) {
                 std::memcpy(id.bytes.data(), ids.data(), id.bytes.size());
+                remembered(id) = id;
                 changed(id);
             }
         });
@@ -87,7 +88,7 @@ void JobWatch::take(domain::jobs::View read) {
 }
 
 Task<Result<domain::jobs::View>> JobWatch::wait_final(base::JobId id, async::Event& wake,
-                                                      Deadline deadline) {
+                                                      Deadline deadline, bool just_accepted) {
     struct Entered {
         JobWatch& watch;
         base::Uuid id;
@@ -103,14 +104,17 @@ Task<Result<domain::jobs::View>> JobWatch::wait_final(base::JobId id, async::Eve
         }
     };
     const Entered entered(*this, id.uuid, &wake);
-    to_read_.push_back(id.uuid);  // it may have ended before anybody listened
-    work_.notify_all();
+    if (!just_accepted || remembered(id.uuid) == id.uuid) {  // it may have ended already
+        to_read_.push_back(id.uuid);
+        work_.notify_all();
+    }
     co_await wake.wait(deadline);
-    const auto last = entries_[id.uuid].view;
-    if (!last)
+    if (const auto last = entries_[id.uuid].view) co_return *last;
+    CO_TRY(auto read, co_await reader_.find(id, Deadline::in(k_read_timeout)));
+    if (!read)
         co_return fail(ErrorCode::unavailable, "the job's state cannot be read now",
                        {.retry_after = std::chrono::seconds(1)});
-    co_return *last;
+    co_return std::move(*read);
 }
 
 JobWatch::Token JobWatch::follow(base::JobId id, OnView on_view) {

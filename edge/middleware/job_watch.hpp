@@ -2,6 +2,7 @@
 // Who waits for which job on this edge. Redis wakes at once; PostgreSQL says what is true, asked
 // for all waiters in one batch.
 
+#include <array>
 #include <functional>
 #include <memory>
 #include <unordered_map>
@@ -27,8 +28,9 @@ class JobWatch {
 
     /// An existing job once it has ended, or as it was last seen at the deadline; `unavailable`
     /// when it could not be read at all. `wake` is the caller's: setting it ends the wait early.
+    /// `just_accepted`: by this process, a moment ago; it is read only when something is heard.
     Task<Result<domain::jobs::View>> wait_final(base::JobId id, async::Event& wake,
-                                                Deadline deadline);
+                                                Deadline deadline, bool just_accepted);
 
     /// Calls `on_view` with the job's state each time it was read: when it may have changed, and on
     /// every poll. The same object while nothing has. From the io thread; until unfollow().
@@ -49,6 +51,12 @@ class JobWatch {
         ViewPtr view;  ///< the last one read
     };
 
+    static constexpr std::size_t k_remembered = 4096;
+    /// Where an end is remembered, for whoever begins to wait a moment too late. A later one may
+    /// take its place: the next poll finds what was missed.
+    [[nodiscard]] base::Uuid& remembered(const base::Uuid& id) {
+        return ended_[(std::hash<base::Uuid>{}(id) >> 16) % k_remembered];
+    }
     Task<void> read_changed();
     Task<void> poll();
     void changed(const base::Uuid& id);
@@ -62,6 +70,7 @@ class JobWatch {
     Options options_;
     std::unordered_map<base::Uuid, Entry> entries_;
     std::vector<base::Uuid> to_read_;
+    std::array<base::Uuid, k_remembered> ended_{};
     async::Event work_;
     Token next_token_ = 1;
     redis::Subscriber::Token done_token_ = 0;

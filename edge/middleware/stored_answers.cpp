@@ -37,18 +37,11 @@ Task<Result<server::Response>> StoredAnswers::once(Exchange& exchange) {
     CO_TRY(const auto rows,
            co_await db_.run(postgres::call(k_claim, scope, body), exchange.deadline));
     if (rows.empty() || !rows[0].get<bool>(0)) {
-        if (!rows.empty() && rows[0].get<std::string>(1) != body.data) {
-            co_return fail(ErrorCode::conflict,
-                           "this Idempotency-Key was used with another request body",
-                           {.field = "Idempotency-Key", .reason = "IDEMPOTENCY_MISMATCH"});
-        }
+        if (!rows.empty() && rows[0].get<std::string>(1) != body.data)
+            co_return std::unexpected(domain::jobs::key_mismatch());
         const auto status =
             rows.empty() ? std::nullopt : rows[0].get<std::optional<std::int32_t>>(2);
-        if (!status) {
-            co_return fail(
-                ErrorCode::conflict, "the first request with this Idempotency-Key is still running",
-                {.reason = "IDEMPOTENCY_IN_PROGRESS", .retry_after = std::chrono::seconds(1)});
-        }
+        if (!status) co_return std::unexpected(domain::jobs::key_in_progress());
         exchange.repeated = true;
         co_return json_response(*status, rows[0].get<std::string>(3));
     }

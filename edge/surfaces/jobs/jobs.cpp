@@ -107,7 +107,8 @@ Task<Result<Response>> enqueue(Ports ports, Exchange& exchange) {
     const auto prefer = middleware::parse_prefer(exchange.request.header("prefer"));
     if (!prefer.wait) co_return ports.gate.accepted_response(accepted, Status::queued, prefer);
 
-    CO_TRY(auto waited, co_await ports.gate.wait(exchange, accepted.id, *prefer.wait));
+    CO_TRY(auto waited,
+           co_await ports.gate.wait(exchange, accepted.id, *prefer.wait, !accepted.attached));
     if (!is_final(waited.job.status))
         co_return ports.gate.accepted_response(accepted, waited.job.status, prefer);
     auto response = middleware::json_response(200, job_json(waited.job, std::nullopt, ports.gate));
@@ -120,7 +121,7 @@ Task<Result<Response>> read(Ports ports, Exchange& exchange) {
     CO_TRY(auto job, co_await visible_job(ports, exchange));
     const auto prefer = middleware::parse_prefer(exchange.request.header("prefer"));
     if (prefer.wait && !is_final(job.status)) {
-        CO_TRY(auto waited, co_await ports.gate.wait(exchange, job.id, *prefer.wait));
+        CO_TRY(auto waited, co_await ports.gate.wait(exchange, job.id, *prefer.wait, false));
         job = std::move(waited.job);
     }
     std::optional<std::string> progress;

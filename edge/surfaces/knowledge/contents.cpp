@@ -253,11 +253,7 @@ Task<Result<KeyClaim>> claim_key(Ports ports, Exchange& exchange, const Form& fo
                postgres::call(k_claim_key, bytes(key->scope), bytes(key->body), job),
                Deadline::in(k_write_timeout)));
     const auto hash = rows[0].get<std::string>(1);
-    if (hash != bytes(key->body).data) {
-        co_return fail(ErrorCode::conflict,
-                       "this Idempotency-Key was used with another request body",
-                       {.field = "Idempotency-Key", .reason = "IDEMPOTENCY_MISMATCH"});
-    }
+    if (hash != bytes(key->body).data) co_return std::unexpected(domain::jobs::key_mismatch());
     const auto holder = rows[0].get<base::JobId>(0);
     co_return KeyClaim{holder, holder == job, rows[0].get<base::WallTime>(2)};
 }
@@ -319,9 +315,7 @@ Task<Result<Response>> upload(Ports ports, Exchange& exchange) {
             if (!claim) co_return std::unexpected(claim.error());
             if (!first) co_return std::unexpected(first.error());
             if (*first) co_return uploaded(ports, **first);
-            co_return fail(
-                ErrorCode::conflict, "the first request with this Idempotency-Key is still running",
-                {.reason = "IDEMPOTENCY_IN_PROGRESS", .retry_after = std::chrono::seconds(1)});
+            co_return std::unexpected(domain::jobs::key_in_progress());
         }
     }
 

@@ -85,6 +85,18 @@ Columns columns_of(const Items& items) {
 
 }  // namespace
 
+Error key_mismatch() {
+    return fail(ErrorCode::conflict, "this Idempotency-Key was used with another request body",
+                {.field = "Idempotency-Key", .reason = "IDEMPOTENCY_MISMATCH"})
+        .error();
+}
+
+Error key_in_progress() {
+    return fail(ErrorCode::conflict, "the first request with this Idempotency-Key is still running",
+                {.reason = "IDEMPOTENCY_IN_PROGRESS", .retry_after = std::chrono::seconds(1)})
+        .error();
+}
+
 Acceptor::Acceptor(async::TaskGroup& tasks, postgres::Database& durable, Publisher& publisher)
     : executor_(tasks.executor()),
       durable_(durable),
@@ -192,13 +204,9 @@ Task<Result<void>> Acceptor::resolve_keys(std::vector<Item>& items,
         const auto row = rows[at->second];
         const auto owner = row.get<std::optional<JobId>>(2);
         if (row.get<std::string_view>(1) != base::view(items[i].key->body)) {
-            answers[i] =
-                fail(ErrorCode::conflict, "this Idempotency-Key was used with another request body",
-                     {.field = "Idempotency-Key", .reason = "IDEMPOTENCY_MISMATCH"});
+            answers[i] = std::unexpected(key_mismatch());
         } else if (!owner) {
-            answers[i] = fail(
-                ErrorCode::conflict, "the first request with this Idempotency-Key is still running",
-                {.reason = "IDEMPOTENCY_IN_PROGRESS", .retry_after = std::chrono::seconds(1)});
+            answers[i] = std::unexpected(key_in_progress());
         } else if (*owner != items[i].job.id) {
             answers[i] = Accepted{*owner, true};
         }

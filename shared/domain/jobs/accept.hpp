@@ -19,6 +19,10 @@ struct IdempotencyKey {
     base::Digest body;
 };
 
+/// What a key says that was used before: with another request, or by one that still runs.
+[[nodiscard]] Error key_mismatch();
+[[nodiscard]] Error key_in_progress();
+
 struct Accepted {
     JobId id;
     bool attached =
