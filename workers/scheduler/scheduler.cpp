@@ -12,6 +12,7 @@ constexpr std::int64_t k_leader_lock = 0x4D52'0000'0000'0000 | 0x7'FFFF'FFFF;
 constexpr auto k_lead_retry = std::chrono::seconds(1);
 constexpr auto k_timeout = std::chrono::seconds(3);
 constexpr auto k_eager = std::chrono::seconds(60);
+constexpr auto k_rest_max = std::chrono::seconds(15);  ///< between two searches of that minute
 constexpr auto k_slow_answer = std::chrono::seconds(1);
 
 void warn(std::string_view what, const Error& error) {
@@ -63,6 +64,7 @@ Task<void> Scheduler::lead(postgres::Lock& lock) {
     leading_ = true;
     led_since_ = std::chrono::steady_clock::now();
     judge_from_ = led_since_ + options_.patience;
+    search_took_ = {};
     leading_gauge_.set(1);
     struct Round {
         Task<void> (Scheduler::*act)();
@@ -163,10 +165,13 @@ Task<void> Scheduler::sweep() {
 /// A restart of the server loses claims that had not reached its disk, and ends every leadership:
 /// so the search is eager in the first minute, and slow afterwards. It goes on where the first job
 /// stands that has not ended; once an hour over everything, since clocks of edges differ and
-/// operators send old jobs round again.
+/// operators send old jobs round again. It reads the whole backlog: of a long one only so often
+/// that it takes a twentieth of the time.
 Task<void> Scheduler::find_orphans() {
     const auto now = std::chrono::steady_clock::now();
     if (now - led_since_ > k_eager && now - searched_ < options_.orphan_sweep) co_return;
+    if (now - searched_ < std::min<std::chrono::nanoseconds>(20 * search_took_, k_rest_max))
+        co_return;
     searched_ = now;
     if (searched_all_ < led_since_ || now - searched_all_ > options_.housekeeping) {
         searched_all_ = now;
@@ -174,6 +179,7 @@ Task<void> Scheduler::find_orphans() {
     }
     const auto found = co_await recovery_.announce_orphans(search_from_, Deadline::in(k_timeout));
     if (!found) co_return warn("orphans", found.error());
+    search_took_ = std::chrono::steady_clock::now() - now;
     if (found->jobs > 0)
         telemetry::log::warning("queued jobs that nobody announced",
                                 {{"jobs", static_cast<std::int64_t>(found->jobs)}});

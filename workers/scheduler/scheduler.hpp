@@ -52,6 +52,7 @@ class Scheduler {
     Options options_;
     bool leading_ = false;
     base::SteadyTime led_since_{}, searched_{}, searched_all_{};
+    std::chrono::nanoseconds search_took_{};
     base::Uuid search_from_;  ///< all jobs before it have ended, or were looked at within the hour
     bool relaying_ = false;   ///< publications of the last relay are still on their way
     base::SteadyTime
