@@ -16,7 +16,8 @@ std::optional<std::string> optional_env(const char* name) {
 std::string require_env(const char* name) {
     auto value = optional_env(name);
     if (!value)
-        FAIL(std::string(name) << " is not set: run this test through scripts/test, which starts the servers");
+        FAIL(std::string(name)
+             << " is not set: run this test through scripts/test, which starts the servers");
     return *value;
 }
 
