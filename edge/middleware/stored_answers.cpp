@@ -36,14 +36,16 @@ Task<Result<server::Response>> StoredAnswers::once(Exchange& exchange) {
     const postgres::Bytes scope{base::view(key->scope)}, body{base::view(key->body)};
     CO_TRY(const auto rows,
            co_await db_.run(postgres::call(k_claim, scope, body), exchange.deadline));
-    if (rows.empty() || !rows[0].get<bool>(0)) {
-        if (!rows.empty() && rows[0].get<std::string>(1) != body.data)
+    // Not even seen: the other's claim has committed since this statement began.
+    if (rows.empty()) co_return std::unexpected(domain::jobs::key_in_progress());
+    const auto claim = rows[0];
+    if (!claim.get<bool>(0)) {
+        if (claim.get<std::string_view>(1) != body.data)
             co_return std::unexpected(domain::jobs::key_mismatch());
-        const auto status =
-            rows.empty() ? std::nullopt : rows[0].get<std::optional<std::int32_t>>(2);
+        const auto status = claim.get<std::optional<std::int32_t>>(2);
         if (!status) co_return std::unexpected(domain::jobs::key_in_progress());
         exchange.repeated = true;
-        co_return json_response(*status, rows[0].get<std::string>(3));
+        co_return json_response(*status, claim.get<std::string>(3));
     }
     auto answer = co_await exchange.endpoint->handler(exchange);
     const auto deadline = Deadline::in(k_timeout);

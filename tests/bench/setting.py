@@ -15,7 +15,6 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 sys.path.insert(0, os.path.join(ROOT, "tests/e2e"))
 import support  # noqa: E402  (its folder is known only now)
 
-BIN = os.environ.get("MILLRACE_BIN_DIR") or os.path.join(ROOT, "build/release/bin")
 ACCEPT_BODY = json.dumps({"kind": "probe.ok", "input": {"echo": "x" * 280}})  # input and result of about 300 bytes
 DRAIN_SECONDS = 180
 
@@ -30,7 +29,7 @@ def stack(**options):
 
 
 def binary(name):
-    return os.path.join(BIN, name)
+    return os.path.join(support.BIN_DIR, name)
 
 
 def port_of(url):

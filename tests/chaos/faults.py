@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 import urllib.request
+import uuid
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "e2e"))
 from operations import Account  # noqa: E402
@@ -18,6 +19,12 @@ SERVERS = ("postgres", "redis", "kafka")
 def account(stack):
     """A client that is signed in: its account is written to the database, so that no mail waits for a worker."""
     return Client(stack.edge(), Account(stack, "knowledge").token)
+
+
+def foreign_event(kind, **more):
+    """The headers of a record that no edge wrote: of a job, a tenant and an owner that do not exist."""
+    ids = {name: str(uuid.uuid4()) for name in ("ce_id", "ce_tenant", "ce_owner")}
+    return {"ce_specversion": "1.0", "ce_type": "millrace.probe.requested.v1", "ce_kind": kind, "ce_time": "2026-01-01T00:00:00Z", **ids, **more}
 
 
 class ChaosStack(Stack):

@@ -3,11 +3,10 @@ import os
 import random
 import signal
 import unittest
-import uuid
 
 import confluent_kafka
 from checker import Log, check, unfinished
-from faults import ChaosStack, account, eventually
+from faults import ChaosStack, account, eventually, foreign_event
 from history import History, Workload
 
 PLACES = [("edge", "accept.committed", 40), ("edge", "publish.before", 40), ("edge", "publish.delivered", 40),
@@ -62,8 +61,7 @@ class Failpoints(unittest.TestCase):
         producer = confluent_kafka.Producer({"bootstrap.servers": self.stack.env["MILLRACE_KAFKA_BROKERS"]})
 
         def orphan():
-            event = {"ce_specversion": "1.0", "ce_type": "millrace.probe.requested.v1", "ce_kind": "probe.ok", "ce_time": "2026-01-01T00:00:00Z",
-                     **{name: str(uuid.uuid4()) for name in ("ce_id", "ce_tenant", "ce_owner")}}
+            event = foreign_event("probe.ok")
             producer.produce("probe.interactive", value=b"{}", headers=list(event.items()), partition=0)
             self.assertEqual(producer.flush(30), 0)
             return event["ce_id"]

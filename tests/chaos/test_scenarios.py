@@ -12,7 +12,7 @@ import uuid
 import confluent_kafka
 import confluent_kafka.admin
 from checker import Log, check, rows, unfinished
-from faults import ChaosStack, account, eventually, immediate_restart, terminate_backends
+from faults import ChaosStack, account, eventually, foreign_event, immediate_restart, terminate_backends
 from history import History, Op, Poster, Workload
 
 NEIGHBOURS_RATE = 150  # per second, far below what the machine can do: a stall shows, its load does not
@@ -271,13 +271,8 @@ class Neighbours(Scenario):
 def produce_poison(stack):
     """Records that no edge wrote: noise, a kind nobody knows, jobs and tenants that do not exist."""
     producer = confluent_kafka.Producer({"bootstrap.servers": stack.env["MILLRACE_KAFKA_BROKERS"]})
-
-    def event(kind, **more):
-        ids = {name: str(uuid.uuid4()) for name in ("ce_id", "ce_tenant", "ce_owner")}
-        return {"ce_specversion": "1.0", "ce_type": "millrace.probe.requested.v1", "ce_kind": kind, "ce_time": "2026-01-01T00:00:00Z",
-                **ids, **more}
-    records = [(b"\x00\xff not an event", {}), (b"{}", {**event("probe.ok"), "ce_id": "no uuid"}), (b"{}", event("probe.no_such_kind")),
-               (b"{}", event("probe.ok")), (b"{", event("probe.effect")), (b"{}", event("probe.effect_ordered", ce_orderkey="nobody's"))]
+    records = [(b"\x00\xff not an event", {}), (b"{}", {**foreign_event("probe.ok"), "ce_id": "no uuid"}), (b"{}", foreign_event("probe.no_such_kind")),
+               (b"{}", foreign_event("probe.ok")), (b"{", foreign_event("probe.effect")), (b"{}", foreign_event("probe.effect_ordered", ce_orderkey="nobody's"))]
     for value, headers in records:
         producer.produce("probe.interactive", value=value, headers=list(headers.items()))
     assert producer.flush(30) == 0

@@ -61,7 +61,7 @@ template <class Condition>
 bool eventually(Condition met) {
     for (const auto until = std::chrono::steady_clock::now() + 10s; !met();) {
         if (std::chrono::steady_clock::now() > until) return false;
-        std::this_thread::sleep_for(1ms);
+        std::this_thread::yield();
     }
     return true;
 }

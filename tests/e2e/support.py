@@ -19,7 +19,8 @@ import uuid
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 REFERENCE = os.path.join(os.path.dirname(ROOT), "shared")
-BIN_DIR = os.environ.get("MILLRACE_BIN_DIR", os.path.join(ROOT, "build/release/bin"))
+BIN_DIR = os.environ.get("MILLRACE_BIN_DIR") or os.path.join(ROOT, "build/release/bin")
+CACHE = os.environ.get("MILLRACE_CACHE") or os.path.expanduser("~/.cache/millrace")  # as scripts/setup has it
 OPS = os.path.join(BIN_DIR, "millrace-ops")
 
 

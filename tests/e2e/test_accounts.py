@@ -10,7 +10,6 @@ from operations import Account
 from support import Client, Stack, eventually, mail_link, register
 
 
-
 def setUpModule():
     Case.stack = Stack()
 

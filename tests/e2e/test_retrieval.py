@@ -3,7 +3,6 @@ import collections
 import json
 import os
 import shutil
-import subprocess
 import tempfile
 import unittest
 
@@ -25,9 +24,7 @@ class Retrieval(unittest.TestCase):
         shutil.rmtree(cls.folder)
 
     def ops(self, *arguments):
-        binaries = os.environ.get("MILLRACE_BIN_DIR") or os.path.join(ROOT, "build", "release", "bin")
-        done = subprocess.run([os.path.join(binaries, "millrace-ops"), "--json", *arguments], env=dict(os.environ, **self.stack.env),
-                              capture_output=True, text=True, timeout=400)
+        done = self.stack.ops("--json", *arguments, timeout=400)
         self.assertEqual(done.returncode, 0, done.stderr)
         return json.loads(done.stdout)
 

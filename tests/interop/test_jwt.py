@@ -13,10 +13,9 @@ import uuid
 import jwt
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../e2e"))
-from support import Client, Stack, register  # noqa: E402
+from support import CACHE, Client, Stack, register  # noqa: E402
 
-
-VECTORS = os.path.join(os.environ.get("MILLRACE_CACHE") or os.path.expanduser("~/.cache/millrace"), "wycheproof")
+VECTORS = os.path.join(CACHE, "wycheproof")
 
 
 def b64(data):

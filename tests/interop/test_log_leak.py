@@ -29,7 +29,7 @@ class Hostile:
     """One client: its own connection, its own stream of chances."""
 
     def __init__(self, number, address, accounts, calls):
-        self.rng, self.address, self.accounts, self.calls = random.Random(f"{SEED}/{number}"), address, accounts, calls
+        self.rng, self.accounts, self.calls = random.Random(f"{SEED}/{number}"), accounts, calls
         self.connection, self.statuses = http.client.HTTPConnection(*address, timeout=60), {}
 
     def secret(self):
@@ -68,7 +68,7 @@ class Hostile:
                                       f"Bearer {self.secret()}.{self.secret()}.{self.secret()}", None))
         if credential:
             out["Authorization"] = credential
-        for name in ("X-API-Key", "Idempotency-Key", "Prefer", "traceparent", "X-Forwarded-For", "Origin", "x-user-id", "If-None-Match", "Last-Event-ID"):
+        for name in ("X-API-Key", "Idempotency-Key", "traceparent", "X-Forwarded-For", "Origin", "x-user-id", "If-None-Match", "Last-Event-ID"):
             if self.rng.random() < 0.15:
                 out[name] = self.secret()
         return out

@@ -10,9 +10,9 @@ import unittest
 import urllib.parse
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../e2e"))
-from support import ROOT, Stack, register  # noqa: E402  (its folder is known only now)
+from support import BIN_DIR, Stack, register  # noqa: E402  (its folder is known only now)
 
-LOAD = os.path.join(os.environ.get("MILLRACE_BIN_DIR", os.path.join(ROOT, "build/release/bin")), "millrace-load")
+LOAD = os.path.join(BIN_DIR, "millrace-load")
 LONG = os.environ.get("MILLRACE_TEST_LONG") == "1"
 ROUNDS = 5 if LONG else 2
 HEALTH = ["--path", "/api/health", "--connections", "4", "--rate", "200"]

@@ -13,9 +13,9 @@ import unittest
 import urllib.parse
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../e2e"))
-from support import ROOT, Stack, register  # noqa: E402
+from support import BIN_DIR, Stack, register  # noqa: E402
 
-LOAD = os.path.join(os.environ.get("MILLRACE_BIN_DIR", os.path.join(ROOT, "build/release/bin")), "millrace-load")
+LOAD = os.path.join(BIN_DIR, "millrace-load")
 JOB = ["--method", "POST", "--path", "/api/jobs", "--header", "Content-Type: application/json", "--body", '{"kind":"probe.ok","input":{}}']
 HEALTH = ["--path", "/health"]
 ROUNDS, ROUNDS_MAX, SECONDS = 3, 6, 3

@@ -9,9 +9,9 @@ import unittest
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, os.path.join(ROOT, "tests/e2e"))
 from operations import Account  # noqa: E402  (its folder is known only now)
-from support import Stack  # noqa: E402
+from support import CACHE, Stack  # noqa: E402
 
-PROGRAM = os.path.join(os.environ.get("MILLRACE_CACHE") or os.path.expanduser("~/.cache/millrace"), "python/bin/schemathesis")
+PROGRAM = os.path.join(CACHE, "python/bin/schemathesis")
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
 EXAMPLES = 200 if os.environ.get("MILLRACE_TEST_LONG") == "1" else 20
 # So many wrong tries from one address meet the limits: those have tests of their own.

@@ -35,7 +35,9 @@ const Statement k_alone{"worker_alone", "UPDATE workers SET alone = $2 WHERE epo
 const Statement k_claim_ordered{"jobs_claim_ordered", R"sql(
 SELECT n, n > 2 AND is_suspect($1)
   FROM claim_ordered($1, $2, $3) AS n WHERE n IS NOT NULL)sql"};
-const Statement k_existing{"jobs_existing", "SELECT id FROM jobs WHERE id = ANY ($1::uuid[])"};
+const Statement k_existing{"jobs_existing", R"sql(
+SELECT id FROM jobs
+ WHERE id = ANY ($1::uuid[]) AND id BETWEEN ($1::uuid[])[1] AND ($1::uuid[])[cardinality($1::uuid[])])sql"};
 const Statement k_input{"jobs_input", "SELECT input FROM jobs WHERE id = $1"};
 
 const Statement k_complete{"jobs_complete", R"sql(
@@ -170,6 +172,7 @@ Task<Result<void>> Lifecycle::run_alone(Epoch epoch, std::optional<JobId> id, De
 
 Task<Result<std::vector<base::Uuid>>> Lifecycle::existing(std::vector<base::Uuid> ids,
                                                           Deadline deadline) {
+    std::ranges::sort(ids);
     CO_TRY(const auto rows, co_await claims_.run(postgres::call(k_existing, ids), deadline));
     co_return ids_of(rows);
 }
