@@ -12,7 +12,8 @@ Config Config::read(config::Loader& in) {
             .edge = config::Edge::read(in),
             .models = config::Models::read(in),
             .embeddings = config::Embeddings::read(in),
-            .karte = config::Karte::read(in)};
+            .karte = config::Karte::read(in),
+            .payments = config::Payments::read(in)};
 }
 
 }  // namespace millrace::edge

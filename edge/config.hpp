@@ -14,6 +14,7 @@ struct Config {
     config::Models models;
     config::Embeddings embeddings;
     config::Karte karte;
+    config::Payments payments;
 
     static Config read(config::Loader& in);
 };

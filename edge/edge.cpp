@@ -72,6 +72,18 @@ surfaces::knowledge::Deployment knowledge_deployment(const Config& config) {
             .upload_rate = static_cast<int>(config.edge.upload_rate)};
 }
 
+/// Null: not configured.
+std::unique_ptr<providers::payments::Payments> make_payments(http_client::Client& http,
+                                                             const config::Payments& payments) {
+    if (payments.key.empty()) return nullptr;
+    providers::payments::StripeOptions options{.base_url = payments.url, .key = payments.key};
+    for (const auto& price : payments.prices) {
+        const auto equals = price.find('=');
+        options.prices.emplace(price.substr(0, equals), price.substr(equals + 1));
+    }
+    return providers::payments::make_stripe(http, std::move(options));
+}
+
 void observe_admission(telemetry::Registry& metrics, const middleware::Admission& admission) {
     const auto gauge = [&](std::string name, std::string help, auto read) {
         metrics.observe(std::move(name), std::move(help), "gauge", [&admission, read] {
@@ -180,6 +192,9 @@ Task<Result<void>> serve(service::Service& service, const Config& config, Stores
     middleware::StoredAnswers answers(*stores.durable);
     domain::identity::DevelopmentUsers development_users(*stores.app);
     domain::knowledge::Files files(*stores.app);
+    domain::billing::ProviderKeys provider_keys(*stores.app, config.secrets.all());
+    auto http = http_client::make_client(service.executor(), {});
+    const auto payments = make_payments(*http, config.payments);
 
     surfaces::jobs::LiveTails tails({gate, watch, live, *stores.redis.subscriber, tasks});
     surfaces::jobs::Ports job_ports{gate, reader, live, tails, catalog, config.edge.probe};
@@ -207,7 +222,9 @@ Task<Result<void>> serve(service::Service& service, const Config& config, Stores
                       .gate = gate,
                       .jobs = job_ports,
                       .catalog = catalog,
-                      .models = config.models.aliases},
+                      .models = config.models.aliases,
+                      .provider_keys = provider_keys,
+                      .payments = payments.get()},
         .diary = {diary_accounts, devices, *stores.app, limits},
         .karte = {*stores.app,
                   challenges,

@@ -25,6 +25,8 @@ std::vector<middleware::Endpoint> all_endpoints(const Ports& ports) {
     add(surfaces::knowledge::page_endpoints(ports.knowledge));
     add(surfaces::knowledge::contents_endpoints(ports.knowledge));
     add(surfaces::knowledge::chats_endpoints(ports.knowledge));
+    add(surfaces::knowledge::api_keys_endpoints(ports.knowledge));
+    add(surfaces::knowledge::billing_endpoints(ports.knowledge));
     add(surfaces::diary::auth_endpoints(ports.diary));
     add(surfaces::diary::sessions_endpoints(ports.diary));
     add(surfaces::diary::profile_endpoints(ports.diary));

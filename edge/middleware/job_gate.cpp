@@ -15,6 +15,7 @@ namespace jobs = domain::jobs;
 
 namespace {
 constexpr std::size_t k_key_bytes_max = 255;
+constexpr std::int64_t k_retry_after_max = 366LL * 24 * 3600;
 constexpr auto k_redis_timeout = std::chrono::milliseconds(250);
 constexpr auto k_cancel_timeout = std::chrono::seconds(3);
 
@@ -71,6 +72,10 @@ Error job_error(const jobs::View& job) {
         error.detail = in->optional_string("message").value_or(error.detail);
         error.reason = in->optional_string("code").value_or("");
         error.field = in->optional_string("field").value_or("");
+        if (const auto after = in->optional_integer("retry_after", 0, k_retry_after_max)) {
+            error.code = ErrorCode::rate_limited;
+            error.retry_after = std::chrono::seconds(*after);
+        }
     }
     return error;
 }

@@ -198,6 +198,8 @@ Worker Worker::read(Loader& in) {
     out.fetch_max = in.integer("MILLRACE_FETCH_MAX", 256, 1, 4096, "records per claim");
     out.lease =
         in.span("MILLRACE_LEASE", 10s, 2s, 600s, "a worker silent for longer is written off");
+    out.prices_file = in.text("MILLRACE_PRICES_FILE", "",
+                              "what models cost, in place of the built-in schemas/prices.yaml");
     return out;
 }
 
@@ -243,6 +245,23 @@ Extraction Extraction::read(Loader& in) {
                     "the program that reads documents in the sandbox")};
 }
 
+Payments Payments::read(Loader& in) {
+    Payments out{
+        .url = in.text("MILLRACE_STRIPE_URL", "https://api.stripe.com",
+                       "base URL of a Stripe-compatible service, without /v1"),
+        .key = in.secret("MILLRACE_STRIPE_KEY", 0, false, "its secret key; empty: no payments"),
+        .prices = in.list("MILLRACE_STRIPE_PRICES", "",
+                          "its price per plan and cycle, such as "
+                          "PRO:MONTHLY=price_123,PRO:YEARLY=price_456")};
+    for (const auto& price : out.prices) {
+        const auto colon = price.find(':'), equals = price.find('=');
+        if (colon == 0 || colon == std::string::npos || equals == std::string::npos ||
+            equals < colon + 2 || equals + 1 == price.size())
+            in.problem("MILLRACE_STRIPE_PRICES: must be a list of PLAN:CYCLE=price");
+    }
+    return out;
+}
+
 Mail Mail::read(Loader& in) {
     constexpr std::string_view k_nobody = "Millrace <no-reply@millrace.invalid>";
     Mail out;
@@ -283,6 +302,7 @@ std::vector<std::string> known_names() {
     Embeddings::read(all);
     Extraction::read(all);
     Mail::read(all);
+    Payments::read(all);
     std::vector<std::string> names;
     for (const auto& setting : all.settings()) names.push_back(setting.name);
     // What only scripts and tests read, and what they pass along.

@@ -72,6 +72,7 @@ struct Karte {
 struct Worker {
     std::int64_t concurrency = 0, claimed_max = 0, fetch_max = 0;
     std::chrono::milliseconds lease{};
+    std::string prices_file;
     static Worker read(Loader& in);
 };
 
@@ -97,6 +98,13 @@ struct Embeddings {
 struct Extraction {
     std::string program;
     static Extraction read(Loader& in);
+};
+
+/// A Stripe-compatible service; an empty key: there are no payments.
+struct Payments {
+    std::string url, key;
+    std::vector<std::string> prices;  ///< "PRO:MONTHLY=price_123"
+    static Payments read(Loader& in);
 };
 
 /// Mail goes out by SMTP when `smtp_url` is set, else into the folder.

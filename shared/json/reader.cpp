@@ -183,6 +183,12 @@ bool Reader::has(std::string_view key) const {
     return member(*node_, key).has_value();
 }
 
+bool Reader::is_null(std::string_view key) const {
+    dom::element found;
+    return node_->element.is_object() &&
+           !node_->element.get_object().value().at_key(key).get(found) && found.is_null();
+}
+
 std::optional<std::string> Reader::optional_string(std::string_view key, Length length) {
     const auto found = member(*node_, key);
     if (!found) return std::nullopt;

@@ -56,6 +56,8 @@ class Reader {
     /// The member's value as JSON text, re-encoded from the parsed tree; "null" when absent.
     std::string raw(std::string_view key);
     [[nodiscard]] bool has(std::string_view key) const;
+    /// There, and null: where that means "remove" (RFC 7396).
+    [[nodiscard]] bool is_null(std::string_view key) const;
 
     /// Reports a rule of the caller's own ("must be one of …") against a member; ignored after an
     /// earlier error.

@@ -49,6 +49,9 @@ class NoAttempt final : public workers::runtime::Attempt {
     [[nodiscard]] Deadline deadline() const override {
         return Deadline::in(std::chrono::seconds(5));
     }
+    Task<Result<void>> reserve(int, std::string_view, std::int64_t, std::int64_t) override {
+        co_return Result<void>{};
+    }
     Task<Result<void>> spend(workers::runtime::Spend) override { co_return Result<void>{}; }
     [[nodiscard]] Executor executor() const override { return executor_; }
 

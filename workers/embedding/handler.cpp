@@ -2,9 +2,11 @@
 
 #include <algorithm>
 
+#include "shared/domain/billing/budgets.hpp"
 #include "shared/domain/knowledge/chunker.hpp"
 #include "shared/domain/knowledge/tokenizer.hpp"
 #include "shared/json/writer.hpp"
+#include "shared/providers/llm/llm.hpp"
 
 namespace millrace::workers::embedding {
 
@@ -90,7 +92,10 @@ class Embedding {
             std::vector<knowledge::StagedChunk> batch(
                 std::make_move_iterator(first),
                 std::make_move_iterator(first + static_cast<std::ptrdiff_t>(size)));
-            CO_TRY_VOID(co_await add_vectors(batch));
+            auto added = co_await add_vectors(batch);
+            if (!added && added.error().reason == domain::billing::k_budget_exceeded)
+                co_return refuse(asked.file, added.error());
+            if (!added) co_return std::unexpected(std::move(added).error());
             if (job_.shadow) continue;  // nothing to compare in it, and nobody to remove it
             auto staged = co_await ports_.files.stage(job_.tenant, asked.file, generation,
                                                       std::move(batch), attempt_.deadline());
@@ -115,8 +120,9 @@ class Embedding {
     /// The document can never be read: its owner is told why, in the job and in the list of
     /// contents.
     [[nodiscard]] static Outcome refuse(FileId file, const Error& error) {
-        return runtime::fail_for_good(error.reason.empty() ? "UNREADABLE" : error.reason,
-                                      error.detail, knowledge::mark_failed(file, error.detail));
+        auto shown = error;
+        if (shown.reason.empty()) shown.reason = "UNREADABLE";
+        return runtime::fail_for_good(shown, knowledge::mark_failed(file, error.detail));
     }
 
     Task<Result<extract::Document>> text_of(const knowledge::DocumentUploaded& asked) {
@@ -136,6 +142,9 @@ class Embedding {
         if (ports_.embedder == nullptr) co_return Result<void>{};
         std::vector<std::string> texts;
         for (const auto& chunk : batch) texts.push_back(chunk.text);
+        std::int64_t tokens = 0;
+        for (const auto& text : texts) tokens += providers::llm::estimate_tokens(text);
+        CO_TRY_VOID(co_await attempt_.reserve(calls_, ports_.embedder->model(), tokens, 0));
         const auto started = std::chrono::steady_clock::now();
         auto embedded = co_await ports_.embedder->embed(std::move(texts), job_.trace.traceparent(),
                                                         attempt_.deadline());

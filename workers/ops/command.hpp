@@ -84,5 +84,6 @@ void add_tail(CLI::App& app, Context& context, Run& run);
 void add_replay(CLI::App& app, Context& context, Run& run);
 void add_audit(CLI::App& app, Context& context, Run& run);
 void add_users(CLI::App& app, Context& context, Run& run);
+void add_budgets(CLI::App& app, Context& context, Run& run);
 
 }  // namespace millrace::workers::ops

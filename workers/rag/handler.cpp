@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "shared/domain/billing/budgets.hpp"
 #include "shared/domain/knowledge/answerer.hpp"
 #include "shared/domain/knowledge/chats.hpp"
 #include "shared/domain/knowledge/citations.hpp"
@@ -50,15 +51,22 @@ class Answering {
              [&](knowledge::Term term) { return found.index->chunks_with(term); }},
             {.tokens_max = static_cast<std::size_t>(asked_.max_tokens)});
         found.index.reset();
-        CO_TRY_VOID(co_await answer(local));
+        if (auto answered = co_await answer(local); !answered) {
+            if (answered.error().reason == domain::billing::k_budget_exceeded)
+                co_return runtime::fail_for_good(answered.error());
+            co_return std::unexpected(std::move(answered).error());
+        }
         co_return runtime::succeed(result(), knowledge::record_exchange(job_.tenant, job_.owner,
                                                                         job_.id, asked_, answer_));
     }
 
  private:
-    /// Empty without a provider, and while it is away: words alone will do then.
+    /// Empty without a provider, while it is away, and past the budget: words alone will do then.
     Task<std::vector<float>> embed_question() {
         if (ports_.embedder == nullptr) co_return std::vector<float>{};
+        const auto tokens = llm::estimate_tokens(asked_.query);
+        if (!co_await attempt_.reserve(calls_, ports_.embedder->model(), tokens, 0))
+            co_return std::vector<float>{};
         const auto started = Clock::now();
         auto span = ports_.tracer.start("embed question", job_.trace, k_client_span);
         std::vector<std::string> texts{asked_.query};
@@ -77,11 +85,13 @@ class Answering {
     /// Through the chain, until one answers. What a model had said before it failed is void.
     Task<Result<void>> answer(const knowledge::LocalAnswer& local) {
         if (ports_.chain.empty() || hits_.empty()) co_return co_await say_locally(local);
+        CO_TRY(own_, co_await ports_.provider_keys.credential(
+                         job_.tenant, std::string(domain::billing::k_openai), attempt_.deadline()));
         std::optional<Error> failure;
         for (auto* model : order()) {
             if (model == nullptr) co_return co_await say_locally(local);
             auto done = co_await ask(*model);
-            if (done) co_return Result<void>{};
+            if (done || done.error().reason == domain::billing::k_budget_exceeded) co_return done;
             telemetry::log::warning("model failed",
                                     {{"provider", model->provider()}, {"why", done.error().log}});
             if (attempt_.live().said_anything())
@@ -93,15 +103,28 @@ class Answering {
         }
         // Whatever it was, it is not the question's fault: the kind's schedule decides how often we
         // try again.
+        const bool refused =
+            failure->code == ErrorCode::unauthenticated || failure->code == ErrorCode::forbidden;
+        if (own_ && refused) {
+            co_return fail(ErrorCode::invalid,
+                           "the provider refuses this tenant's API key: replace or delete it",
+                           {.log = failure->log, .reason = "PROVIDER_KEY_REFUSED"});
+        }
         if (!is_transient(failure->code)) failure->code = ErrorCode::unavailable;
         failure->detail = "no language model could answer at the moment";
         co_return std::unexpected(std::move(*failure));
     }
 
-    /// The chain, with the model first that the request names, if one of the chain is called so.
+    /// The chain, with the model first that the request names, if one of the chain is called so. A
+    /// tenant's own key goes to the first provider alone, and only the local answerer stands in for
+    /// it: nobody else pays.
     [[nodiscard]] std::vector<llm::Model*> order() const {
         std::vector<llm::Model*> models;
-        for (const auto& model : ports_.chain) models.push_back(model.get());
+        for (const auto& model : ports_.chain) {
+            if (own_ && model && std::ranges::any_of(models, [](auto* m) { return m != nullptr; }))
+                continue;
+            models.push_back(model.get());
+        }
         const auto named =
             std::ranges::find(models, asked_.model.value_or(""), [](const llm::Model* model) {
                 return model ? std::string_view(model->model()) : k_local;
@@ -139,6 +162,16 @@ class Answering {
                              .temperature = asked_.temperature,
                              .max_tokens = asked_.max_tokens,
                              .traceparent = span.context().traceparent()};
+        if (own_) {
+            request.model = asked_.model.value_or(own_->model);
+            request.key = own_->key;
+        }
+        std::int64_t tokens = 0;
+        for (const auto& message : request.messages)
+            tokens += llm::estimate_tokens(message.content);
+        CO_TRY_VOID(co_await attempt_.reserve(calls_,
+                                              request.model.empty() ? model.model() : request.model,
+                                              tokens, asked_.max_tokens));
         auto done = co_await model.complete(
             std::move(request), [&](std::string_view delta) { pass(filter.push(delta)); },
             attempt_.deadline());
@@ -222,7 +255,8 @@ class Answering {
     const Clock::time_point started_ = Clock::now();
     knowledge::AnswerRequested asked_;
     std::vector<knowledge::Hit> hits_;
-    std::vector<Passage> passages_;  // views into hits_
+    std::vector<Passage> passages_;                           // views into hits_
+    std::optional<domain::billing::ProviderCredential> own_;  ///< the tenant's
     std::string answer_, model_;
     std::set<std::size_t> cited_;
     std::int64_t tokens_in_ = 0, tokens_out_ = 0;

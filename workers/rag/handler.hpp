@@ -5,6 +5,7 @@
 #include <memory>
 #include <vector>
 
+#include "shared/domain/billing/provider_keys.hpp"
 #include "shared/domain/knowledge/search.hpp"
 #include "shared/providers/embedding/embedding.hpp"
 #include "shared/providers/llm/llm.hpp"
@@ -20,6 +21,7 @@ struct Ports {
     domain::knowledge::Searcher& searcher;
     const Chain& chain;                        ///< empty: the local answerer alone
     providers::embedding::Embedder* embedder;  ///< null: BM25 alone
+    domain::billing::ProviderKeys& provider_keys;
     telemetry::Tracer& tracer;
 };
 

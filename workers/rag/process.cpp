@@ -25,7 +25,8 @@ Chain make_chain(http_client::Client& http, const config::Models& models) {
 Config Config::read(config::Loader& in) {
     return {.worker = runtime::Config::read(in, "rag"),
             .models = config::Models::read(in),
-            .embeddings = config::Embeddings::read(in)};
+            .embeddings = config::Embeddings::read(in),
+            .secrets = config::Secrets::read(in)};
 }
 
 Task<Result<void>> run(service::Service& service, const Config& config) {
@@ -33,14 +34,17 @@ Task<Result<void>> run(service::Service& service, const Config& config) {
     const auto chain = make_chain(*http, config.models);
     const auto embedder = providers::embedding::make_embedder(*http, config.embeddings);
     std::optional<domain::knowledge::Searcher> searcher;
+    std::optional<domain::billing::ProviderKeys> provider_keys;
     co_return co_await runtime::run_worker(
         service, config.worker, "rag",
         [&](runtime::Resources resources) -> Result<runtime::Handlers> {
             searcher.emplace(resources.executor, resources.app);
+            provider_keys.emplace(resources.app, config.secrets.all());
             return runtime::Handlers{
                 {"knowledge.answer", make_answer_handler({.searcher = *searcher,
                                                           .chain = chain,
                                                           .embedder = embedder.get(),
+                                                          .provider_keys = *provider_keys,
                                                           .tracer = service.tracer()})}};
         });
 }

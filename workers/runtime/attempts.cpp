@@ -12,9 +12,8 @@ namespace millrace::workers::runtime {
 namespace jobs = domain::jobs;
 
 namespace {
-const postgres::Statement k_spend{"usage_insert", R"sql(
-INSERT INTO usage (job_id, attempt, call, tenant_id, purpose, provider, model, tokens_in, tokens_out, cost_usd, latency_ms, outcome, shadow)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10::float8, $11, $12, $13) ON CONFLICT DO NOTHING)sql"};
+const postgres::Statement k_spend{"usage_record", R"sql(
+SELECT record_usage($1, $2, $3, $4, $5, $6, $7, $8, $9, $10::float8::numeric, $11, $12, $13, $14))sql"};
 constexpr auto k_spend_timeout = std::chrono::seconds(3);
 constexpr auto k_alone_timeout = std::chrono::seconds(2);
 constexpr auto k_tick = std::chrono::milliseconds(100);
@@ -27,15 +26,31 @@ Worker::Running::Running(Worker& worker, Job j, bool is_alone)
       worker_(worker),
       deadline_(Deadline::in(job.kind->timeout)) {}
 
+Task<Result<void>> Worker::Running::reserve(int call, std::string_view model,
+                                            std::int64_t tokens_in, std::int64_t tokens_out) {
+    const auto& prices = worker_.ports_.prices;
+    if (!prices.knows(model))
+        telemetry::log::warning("a model without a price", {{"model", std::string(model)}});
+    const auto usd = prices.cost(model, tokens_in, tokens_out);
+    if (usd <= 0) co_return Result<void>{};
+    CO_TRY_VOID(co_await worker_.budgets_.reserve(job.tenant, {job.id, job.attempt, call}, usd,
+                                                  Deadline::in(k_spend_timeout)));
+    reserved_.insert(call);
+    co_return Result<void>{};
+}
+
 Task<Result<void>> Worker::Running::spend(Spend spend) {
     std::vector<postgres::Call> calls;
     calls.push_back(postgres::set_tenant(job.tenant));
-    calls.push_back(postgres::call(
-        k_spend, job.id, job.attempt, spend.call, job.tenant, spend.purpose, spend.provider,
-        spend.model, spend.tokens_in, spend.tokens_out, spend.cost_usd,
-        static_cast<std::int32_t>(spend.latency.count()), spend.outcome, job.shadow));
+    calls.push_back(
+        postgres::call(k_spend, job.id, job.attempt, spend.call, job.tenant, spend.purpose,
+                       spend.provider, spend.model, spend.tokens_in, spend.tokens_out,
+                       worker_.ports_.prices.cost(spend.model, spend.tokens_in, spend.tokens_out),
+                       static_cast<std::int32_t>(spend.latency.count()), spend.outcome, job.shadow,
+                       reserved_.contains(spend.call)));
     CO_TRY_VOID(co_await worker_.ports_.settle.app.transaction(std::move(calls),
                                                                Deadline::in(k_spend_timeout)));
+    reserved_.erase(spend.call);
     co_return Result<void>{};
 }
 

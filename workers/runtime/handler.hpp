@@ -46,13 +46,15 @@ struct Outcome {
 /// `code` and `message` are what the client reads: {"error":{"code","message"}}.
 [[nodiscard]] Outcome fail_for_good(std::string_view code, std::string_view message,
                                     std::vector<postgres::Call> effects = {});
+/// The same from an error, whose reason is the code; one with a `retry_after` tells the client that
+/// too.
+[[nodiscard]] Outcome fail_for_good(const Error& error, std::vector<postgres::Call> effects = {});
 
 /// One model, speech or embedding call: money spent, whatever becomes of the attempt.
 struct Spend {
     int call = 0;  ///< counts the calls of this attempt
     std::string purpose, provider, model, outcome;
     std::int64_t tokens_in = 0, tokens_out = 0;
-    double cost_usd = 0;
     std::chrono::milliseconds latency{};
 };
 
@@ -64,7 +66,13 @@ class Attempt {
     virtual domain::jobs::LiveWriter& live() = 0;
     /// The attempt is cancelled at this time; pass the rest of it to every call.
     [[nodiscard]] virtual Deadline deadline() const = 0;
-    /// Recorded at once, in a transaction of its own, once per (job, attempt, call).
+    /// Before a call that costs money: sets aside what it costs at most. `rate_limited` with reason
+    /// BUDGET_EXCEEDED when the tenant's budget does not hold it. Nothing is asked where the model
+    /// has no price.
+    virtual Task<Result<void>> reserve(int call, std::string_view model, std::int64_t tokens_in,
+                                       std::int64_t tokens_out) = 0;
+    /// Recorded at once, in a transaction of its own, once per (job, attempt, call); takes the
+    /// place of what was reserved for the call.
     virtual Task<Result<void>> spend(Spend spend) = 0;
     [[nodiscard]] virtual Executor executor() const = 0;
 };

@@ -79,6 +79,7 @@ Task<void> beat(Executor executor, Watchdog& watchdog) {
 
 Task<Result<void>> serve(service::Service& service, const Config& config, const std::string& role,
                          Stores& stores, const events::Catalog& catalog,
+                         const domain::billing::Prices& prices,
                          const std::function<Result<Handlers>(Resources)>& make) {
     for (auto* db : {stores.durable.get(), stores.claims.get(), stores.app.get()}) {
         CO_TRY_VOID(co_await db->wait_connected(Deadline::in(k_start_timeout)));
@@ -97,7 +98,8 @@ Task<Result<void>> serve(service::Service& service, const Config& config, const 
                    .durable = *stores.durable,
                    .claims = *stores.claims,
                    .tracer = service.tracer(),
-                   .metrics = service.metrics()},
+                   .metrics = service.metrics(),
+                   .prices = prices},
                   std::move(handlers),
                   {.membership = {.name = config.process.name,
                                   .role = role,
@@ -136,10 +138,11 @@ Task<Result<void>> run_worker(service::Service& service, Config config, std::str
                               std::function<Result<Handlers>(Resources)> make) {
     CO_TRY(const auto catalog,
            events::Catalog::load(config.kafka.topics_file, config.kafka.topic_suffix));
+    CO_TRY(const auto prices, domain::billing::Prices::load(config.worker.prices_file));
     auto stores = open_stores(service, config, catalog, role);
     service.ready_check(
         "postgres", [&stores] { return stores.durable->connected() && stores.app->connected(); });
-    auto ended = co_await serve(service, config, role, stores, catalog, make);
+    auto ended = co_await serve(service, config, role, stores, catalog, prices, make);
     for (auto* db : {stores.app.get(), stores.claims.get(), stores.durable.get()})
         co_await db->close();
     co_return ended;

@@ -1,6 +1,8 @@
 #pragma once
 // One attempt while it runs.
 
+#include <set>
+
 #include "shared/domain/jobs/replay.hpp"
 #include "workers/runtime/worker.hpp"
 
@@ -18,6 +20,8 @@ class Worker::Running final : public Attempt {
         return *live_;
     }
     [[nodiscard]] Deadline deadline() const override { return deadline_; }
+    Task<Result<void>> reserve(int call, std::string_view model, std::int64_t tokens_in,
+                               std::int64_t tokens_out) override;
     Task<Result<void>> spend(Spend spend) override;
     [[nodiscard]] Executor executor() const override { return worker_.executor_; }
 
@@ -33,6 +37,7 @@ class Worker::Running final : public Attempt {
     Worker& worker_;
     Deadline deadline_;
     std::optional<domain::jobs::LiveWriter> live_;  ///< most attempts say nothing
+    std::set<int> reserved_;                        ///< calls that money is set aside for
 };
 
 }  // namespace millrace::workers::runtime

@@ -46,6 +46,15 @@ Outcome succeed(std::string result, std::vector<postgres::Call> effects) {
     return {jobs::Status::succeeded, std::move(result), std::move(effects), {}};
 }
 
+Outcome fail_for_good(const Error& error, std::vector<postgres::Call> effects) {
+    json::Object shown{{"code", error.reason}, {"message", error.detail}};
+    if (error.retry_after) shown["retry_after"] = error.retry_after->count();
+    return {jobs::Status::failed,
+            json::dump(json::Object{{"error", std::move(shown)}}),
+            std::move(effects),
+            {}};
+}
+
 Outcome fail_for_good(std::string_view code, std::string_view message,
                       std::vector<postgres::Call> effects) {
     return {jobs::Status::failed, error_json(code, message), std::move(effects), {}};

@@ -6,6 +6,8 @@
 #include <memory>
 #include <unordered_map>
 
+#include "shared/domain/billing/budgets.hpp"
+#include "shared/domain/billing/prices.hpp"
 #include "shared/telemetry/metrics.hpp"
 #include "shared/telemetry/trace.hpp"
 #include "workers/runtime/fair_queue.hpp"
@@ -35,6 +37,7 @@ class Worker {
         postgres::Database& claims;   ///< millrace_pipeline, asynchronous commit
         telemetry::Tracer& tracer;
         telemetry::Registry& metrics;
+        const domain::billing::Prices& prices;
     };
 
     Worker(Executor executor, async::TaskGroup& tasks, Ports ports,
@@ -83,6 +86,7 @@ class Worker {
     domain::jobs::Lifecycle lifecycle_;
     Membership membership_;
     Settler settler_;
+    domain::billing::Budgets budgets_;
     FairQueue queue_;
     std::deque<Queued> suspects_;                  ///< each runs by itself
     std::unordered_map<base::Uuid, int> claimed_;  ///< held by this process: id -> attempt

@@ -6,6 +6,9 @@
 
 #include "edge/middleware/job_gate.hpp"
 #include "edge/surfaces/jobs/jobs.hpp"
+#include "shared/domain/billing/budgets.hpp"
+#include "shared/domain/billing/provider_keys.hpp"
+#include "shared/domain/billing/usage.hpp"
 #include "shared/domain/identity/challenges.hpp"
 #include "shared/domain/identity/tenants.hpp"
 #include "shared/domain/identity/widget_keys.hpp"
@@ -13,6 +16,7 @@
 #include "shared/domain/knowledge/files.hpp"
 #include "shared/domain/mail/post.hpp"
 #include "shared/object_store/object_store.hpp"
+#include "shared/providers/payments/payments.hpp"
 
 namespace millrace::edge::surfaces::knowledge {
 
@@ -44,6 +48,8 @@ struct Ports {
     jobs::Ports jobs;
     const events::Catalog& catalog;
     const std::vector<std::string>& models;  ///< names that a question may use
+    domain::billing::ProviderKeys& provider_keys;
+    providers::payments::Payments* payments;  ///< null: not configured
 };
 
 /// `forbidden` to everybody but ADMINs and the owner ("Admin" in the contract).
@@ -77,5 +83,8 @@ Task<Result<void>> confirm_reset(Ports ports, middleware::Exchange& exchange,
 [[nodiscard]] std::vector<middleware::Endpoint> page_endpoints(Ports ports);
 [[nodiscard]] std::vector<middleware::Endpoint> contents_endpoints(Ports ports);
 [[nodiscard]] std::vector<middleware::Endpoint> chats_endpoints(Ports ports);
+[[nodiscard]] std::vector<middleware::Endpoint> api_keys_endpoints(Ports ports);
+/// Usage and checkout.
+[[nodiscard]] std::vector<middleware::Endpoint> billing_endpoints(Ports ports);
 
 }  // namespace millrace::edge::surfaces::knowledge

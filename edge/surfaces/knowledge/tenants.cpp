@@ -81,7 +81,7 @@ Task<Result<Response>> read(Ports ports, Exchange& exchange) {
 
 Task<Result<Response>> change(Ports ports, Exchange& exchange) {
     CO_TRY(const auto id, administered_tenant(exchange));
-    CO_TRY(auto wanted, identity::decode_tenant_change(exchange.request.body));
+    CO_TRY(auto wanted, identity::decode_tenant_change(exchange.request.body, ports.models));
     CO_TRY(const auto tenant,
            co_await ports.tenants.change(id, std::move(wanted), exchange.deadline));
     co_return ok(tenant_json(ports, tenant));

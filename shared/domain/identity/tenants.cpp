@@ -1,5 +1,8 @@
 #include "shared/domain/identity/tenants.hpp"
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
 #include <algorithm>
 
 #include "shared/base/utf8.hpp"
@@ -10,6 +13,8 @@ namespace millrace::domain::identity {
 namespace {
 
 using postgres::Statement;
+
+constexpr double k_budget_max = 1e9;  // USD a month
 
 #define MILLRACE_TENANT_COLUMNS                                                               \
     "id, name, coalesce(domain, wanted, '') AS domain, plan, status, settings, key_version, " \
@@ -114,19 +119,32 @@ Result<UserChange> decode_user_change(std::string_view body) {
     return out;
 }
 
-Result<TenantChange> decode_tenant_change(std::string_view body) {
+namespace {
+
+void read_settings(json::Reader& in, const std::vector<std::string>& models, TenantChange& out) {
+    if (in.has("allowed_origins")) {
+        out.allowed_origins = in.strings("allowed_origins", 50, {8, 300});
+        if (!std::ranges::all_of(*out.allowed_origins, is_origin))
+            in.reject("allowed_origins",
+                      "must be origins in lower case, such as https://www.example.com");
+    }
+    out.llm_model = in.optional_string("llm_model", {1, 100});
+    if (out.llm_model && std::ranges::find(models, *out.llm_model) == models.end())
+        in.reject("llm_model", fmt::format("must be one of: {}", fmt::join(models, ", ")));
+    out.changes_budget = in.has("monthly_budget_usd") || in.is_null("monthly_budget_usd");
+    out.monthly_budget_usd = in.optional_number("monthly_budget_usd", 0, k_budget_max);
+}
+
+}  // namespace
+
+Result<TenantChange> decode_tenant_change(std::string_view body,
+                                          const std::vector<std::string>& models) {
     TRY(const auto document, json::parse(body));
     auto in = document.reader();
     TenantChange out{.name = in.optional_string("name", {1, 200}), .allowed_origins = {}};
     if (out.name && out.name->find('\0') != std::string::npos)
         in.reject("name", "must not contain NUL");
-    if (auto settings = in.optional_object("settings");
-        settings && settings->has("allowed_origins")) {
-        out.allowed_origins = settings->strings("allowed_origins", 50, {8, 300});
-        if (!std::ranges::all_of(*out.allowed_origins, is_origin))
-            settings->reject("allowed_origins",
-                             "must be origins in lower case, such as https://www.example.com");
-    }
+    if (auto settings = in.optional_object("settings")) read_settings(*settings, models, out);
     if (auto error = in.error()) return std::unexpected(std::move(*error));
     return out;
 }
@@ -165,6 +183,12 @@ Task<Result<Tenant>> Tenants::change(base::TenantId tenant, TenantChange change,
         json::Array origins;
         for (const auto& origin : *change.allowed_origins) origins.emplace_back(origin);
         settings["allowed_origins"] = std::move(origins);
+    }
+    if (change.llm_model) settings["llm_model"] = *change.llm_model;
+    if (change.changes_budget) {
+        settings["monthly_budget_usd"] = change.monthly_budget_usd
+                                             ? json::Value(*change.monthly_budget_usd)
+                                             : json::Value(nullptr);
     }
     const auto text = json::dump(settings);
     auto call = postgres::call(k_change, tenant, change.name, postgres::Jsonb{text});

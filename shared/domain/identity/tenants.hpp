@@ -40,8 +40,13 @@ struct TenantChange {
     std::optional<std::string> name;
     /// Origins whose pages may use the widget, such as https://www.example.com.
     std::optional<std::vector<std::string>> allowed_origins;
+    std::optional<std::string> llm_model;  ///< of questions that name none
+    bool changes_budget = false;
+    std::optional<double> monthly_budget_usd;  ///< none: no budget of its own
 };
-[[nodiscard]] Result<TenantChange> decode_tenant_change(std::string_view body);
+/// `models`: the names that `llm_model` may have.
+[[nodiscard]] Result<TenantChange> decode_tenant_change(std::string_view body,
+                                                        const std::vector<std::string>& models);
 
 /// How somebody who was invited becomes a member.
 struct Acceptance {

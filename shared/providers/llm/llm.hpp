@@ -22,6 +22,7 @@ struct Request {
     double temperature = 0.7;
     int max_tokens = 500;
     std::string traceparent;  ///< W3C; passed on to the provider
+    std::string model, key;   ///< in place of the configured ones, when not empty
 };
 
 struct Completion {

@@ -96,7 +96,7 @@ class OpenAi final : public Model {
                                       Deadline deadline) override {
         auto reading = std::make_shared<Reading>();
         reading->on_delta = std::move(on_delta);
-        reading->completion.model = options_.model;
+        reading->completion.model = model_of(request);
         const auto answer = co_await http_.stream(
             http_request(request),
             [reading](int status, std::string_view bytes) -> Result<void> {
@@ -133,6 +133,10 @@ class OpenAi final : public Model {
     [[nodiscard]] const std::string& model() const noexcept override { return options_.model; }
 
  private:
+    [[nodiscard]] const std::string& model_of(const Request& request) const {
+        return request.model.empty() ? options_.model : request.model;
+    }
+
     [[nodiscard]] http_client::Request http_request(const Request& request) const {
         json::Array messages;
         for (const auto& message : request.messages)
@@ -141,7 +145,7 @@ class OpenAi final : public Model {
             .method = "POST",
             .url = options_.base_url + "/chat/completions",
             .headers = {{"Content-Type", "application/json"}, {"Accept", "text/event-stream"}},
-            .body = json::dump(json::Object{{"model", options_.model},
+            .body = json::dump(json::Object{{"model", model_of(request)},
                                             {"messages", std::move(messages)},
                                             {"temperature", request.temperature},
                                             {"max_tokens", request.max_tokens},
@@ -150,8 +154,8 @@ class OpenAi final : public Model {
             .profile = http_client::Profile::operator_configured,
             .first_byte_timeout = options_.first_byte,
             .stall_timeout = options_.stall};
-        if (!options_.key.empty())
-            out.headers.emplace_back("Authorization", "Bearer " + options_.key);
+        const auto& key = request.key.empty() ? options_.key : request.key;
+        if (!key.empty()) out.headers.emplace_back("Authorization", "Bearer " + key);
         if (!request.traceparent.empty())
             out.headers.emplace_back("traceparent", request.traceparent);
         return out;
