@@ -48,6 +48,7 @@ class Context {
     redis::Client& redis();
     object_store::Store& objects();
     [[nodiscard]] config::Embeddings embeddings() const;
+    [[nodiscard]] config::Vectors vectors() const;
     Task<void> close();
 
  private:

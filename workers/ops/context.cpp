@@ -144,6 +144,13 @@ config::Embeddings Context::embeddings() const {
     return config::Embeddings::read(loader);
 }
 
+config::Vectors Context::vectors() const {
+    config::Loader loader;
+    auto read = config::Vectors::read(loader);
+    if (!loader.problems().empty()) throw std::runtime_error(loader.problems().front());
+    return read;
+}
+
 Task<void> Context::close() {
     redis_.reset();
     producer_.reset();  // whoever published has waited for the reports

@@ -40,7 +40,9 @@ Task<Result<void>> search(Context& context, Options options) {
     }
     CO_TRY(const auto owner, co_await find_owner(context, options.tenant));
     CO_TRY(auto vector, co_await vector_of(context, options.question));
-    domain::knowledge::Searcher searcher(context.executor(), context.app());
+    const auto http = http_client::make_client(context.executor(), {});
+    const auto vectors = providers::vector::make_store(*http, context.app(), context.vectors());
+    domain::knowledge::Searcher searcher(context.executor(), context.app(), *vectors);
     CO_TRY(const auto found, co_await searcher.search({.tenant = owner.tenant,
                                                        .question = options.question,
                                                        .vector = std::move(vector),

@@ -9,6 +9,7 @@ struct Config {
     runtime::Config worker;
     config::Models models;
     config::Embeddings embeddings;
+    config::Vectors vectors;
 
     static Config read(config::Loader& in);
 };

@@ -4,7 +4,7 @@
 
 #include "shared/domain/knowledge/files.hpp"
 #include "shared/domain/knowledge/fusion.hpp"
-#include "shared/json/writer.hpp"
+#include "shared/telemetry/log.hpp"
 
 namespace millrace::domain::knowledge {
 
@@ -34,14 +34,59 @@ SELECT w.place, c.text, c.page_first, c.page_last, f.file_name, f.title
   JOIN files f ON f.id = w.file_id
   JOIN chunks c ON c.file_id = w.file_id AND c.generation = coalesce(nullif(w.generation, 0), f.generation)
                AND c.chunk_index = w.chunk_index)sql"};
-// Exact: no neighbour of another tenant can push a chunk out.
-const Statement k_dense{"search_dense", R"sql(
-SELECT c.file_id, c.chunk_index FROM chunks c JOIN files f ON f.id = c.file_id AND f.generation = c.generation
- WHERE c.tenant_id = $1 AND c.embedding IS NOT NULL AND vector_dims(c.embedding) = vector_dims($2::text::vector)
-   AND ($4 OR c.file_id = ANY ($5::uuid[]))
- ORDER BY c.embedding <=> $2::text::vector LIMIT $3)sql"};
+// The vectors of the same documents, as they are stored.
+const Statement k_vectors{"search_vectors", R"sql(
+SELECT v.file_id, v.chunk_index, halfvec_send(v.embedding)
+  FROM unnest($1::uuid[], $2::bigint[]) AS w (file_id, generation)
+  JOIN files f ON f.id = w.file_id
+  JOIN chunk_vectors v ON v.file_id = f.id AND v.generation = coalesce(nullif(w.generation, 0), f.generation)
+ ORDER BY v.file_id, v.chunk_index)sql"};
 
 constexpr std::int64_t k_chunks_per_load = 2000;
+
+std::unexpected<Error> too_late() {
+    return fail(ErrorCode::timeout, "the search index could not be loaded in time");
+}
+
+Bm25Index::FileFilter accepted_by(const std::optional<std::set<base::FileId>>& files) {
+    if (!files) return {};
+    return [&files](const base::FileId& file) { return files->contains(file); };
+}
+
+/// Calls add(first row, one behind the last) for each file; rows come sorted by file.
+template <class Add>
+Result<void> by_file(const postgres::Rows& rows, Add add) {
+    for (std::size_t first = 0, r = 0; r < rows.size(); ++r) {
+        const bool last = r + 1 == rows.size() ||
+                          rows[r + 1].get<base::FileId>(0) != rows[first].get<base::FileId>(0);
+        if (!last) continue;
+        TRY_VOID(add(first, r + 1));
+        first = r + 1;
+    }
+    return {};
+}
+
+Result<void> add_terms(const postgres::Rows& rows, Bm25Index& index) {
+    return by_file(rows, [&](std::size_t first, std::size_t end) -> Result<void> {
+        std::vector<Bm25Index::Chunk> chunks;
+        for (auto r = first; r < end; ++r) {
+            TRY(auto terms, decode_terms(rows[r].get<std::string_view>(2)));
+            chunks.push_back({rows[r].get<std::int32_t>(1), std::move(terms)});
+        }
+        index.add_document(rows[first].get<base::FileId>(0), chunks);
+        return {};
+    });
+}
+
+void add_vectors(const postgres::Rows& rows, VectorIndex& index) {
+    (void)by_file(rows, [&](std::size_t first, std::size_t end) -> Result<void> {
+        std::vector<VectorIndex::Chunk> chunks;
+        for (auto r = first; r < end; ++r)
+            chunks.push_back({rows[r].get<std::int32_t>(1), rows[r].get<std::string_view>(2)});
+        index.add_document(rows[first].get<base::FileId>(0), chunks);
+        return {};
+    });
+}
 
 }  // namespace
 
@@ -49,11 +94,28 @@ struct Searcher::Tenant {
     explicit Tenant(Executor executor) : loaded(std::move(executor)) {}
 
     std::shared_ptr<Bm25Index> index = std::make_shared<Bm25Index>();
-    Versions files;  ///< what the index holds
-    std::int64_t version = -1;
+    std::optional<VectorIndex> vectors;  ///< of the same documents, once a question needed it
+    Versions files;                      ///< what the index holds
+    std::int64_t version = -1, chunks = 0;
     bool live = true;  ///< else a generation that one question asked for
     bool loading = false;
     async::Event loaded;
+
+    [[nodiscard]] std::size_t memory() const noexcept {
+        return index->memory() + (vectors ? vectors->memory() : 0);
+    }
+};
+
+/// As statements take them: generation 0 where the live one is meant.
+struct Searcher::Wanted {
+    std::vector<base::Uuid> files;
+    std::vector<std::int64_t> generations;
+    Wanted(const Versions& versions, bool live) {
+        for (const auto& [file, version] : versions) {
+            files.push_back(file.uuid);
+            generations.push_back(live ? 0 : version.generation);
+        }
+    }
 };
 
 /// Ends also when the task that loads is cancelled: somebody else goes on then.
@@ -71,8 +133,9 @@ class Searcher::Loading {
     Tenant& tenant_;
 };
 
-Searcher::Searcher(Executor executor, postgres::Database& app, SearchOptions options)
-    : executor_(std::move(executor)), app_(app), options_(options) {}
+Searcher::Searcher(Executor executor, postgres::Database& app, providers::vector::Store& vectors,
+                   SearchOptions options)
+    : executor_(std::move(executor)), app_(app), vectors_(vectors), options_(options) {}
 
 Searcher::~Searcher() = default;
 
@@ -82,11 +145,10 @@ Task<Result<Searcher::Found>> Searcher::search(SearchQuery query, Deadline deadl
     if (!query.vector.empty()) {
         CO_TRY(by_meaning, co_await dense(query, scope, deadline));
     }
-    Bm25Index::FileFilter accept;
-    if (scope.files) accept = [&](const base::FileId& file) { return scope.files->contains(file); };
     const auto by_words = scope.tenant->index->top_k(
         query_terms(query.question),
-        by_meaning.empty() ? query.limit : std::max(query.limit, options_.candidates), accept);
+        by_meaning.empty() ? query.limit : std::max(query.limit, options_.candidates),
+        accepted_by(scope.files));
     std::vector<Retrieved> ranked = by_words;
     if (!by_meaning.empty()) {
         const std::vector<RankedList> lists = {{by_words, 1.0},
@@ -125,8 +187,7 @@ Task<Result<Searcher::Scope>> Searcher::scope(const SearchQuery& query, Deadline
     used_.push_front(id);
     while (tenant->version < version) {
         if (tenant->loading) {
-            if (!co_await tenant->loaded.wait(deadline))
-                co_return fail(ErrorCode::timeout, "the search index could not be loaded in time");
+            if (!co_await tenant->loaded.wait(deadline)) co_return too_late();
             continue;
         }
         const Loading loading(*tenant);
@@ -166,11 +227,13 @@ Task<Result<void>> Searcher::take(base::TenantId id, Tenant& tenant, Versions wa
         if (!wanted.contains(file)) gone.push_back(file);
     }
     tenant.index->remove_documents(gone);
+    if (tenant.vectors) tenant.vectors->remove_documents(gone);
     for (const auto& file : gone) tenant.files.erase(file);
 
     Versions batch;
-    std::int64_t chunks = 0;
+    std::int64_t chunks = 0, total = 0;
     for (const auto& [file, version] : wanted) {
+        total += version.chunks;
         const auto known = tenant.files.find(file);
         if (known != tenant.files.end() && known->second.generation == version.generation) continue;
         batch.emplace(file, version);
@@ -183,55 +246,89 @@ Task<Result<void>> Searcher::take(base::TenantId id, Tenant& tenant, Versions wa
         CO_TRY_VOID(co_await load(id, tenant, batch, deadline));
     }
     tenant.files = std::move(wanted);
+    tenant.chunks = total;
     co_return Result<void>{};
 }
 
 Task<Result<void>> Searcher::load(base::TenantId id, Tenant& tenant, const Versions& files,
                                   Deadline deadline) {
-    std::vector<base::Uuid> ids;
-    std::vector<std::int64_t> generations;
-    for (const auto& [file, version] : files) {
-        ids.push_back(file.uuid);
-        generations.push_back(tenant.live ? 0 : version.generation);
-    }
+    const Wanted wanted(files, tenant.live);
     std::vector<postgres::Call> calls;
     calls.push_back(postgres::set_tenant(id));
-    calls.push_back(postgres::call(k_terms, ids, generations));
+    calls.push_back(postgres::call(k_terms, wanted.files, wanted.generations));
+    if (tenant.vectors)
+        calls.push_back(postgres::call(k_vectors, wanted.files, wanted.generations));
     CO_TRY(const auto results, co_await app_.transaction(std::move(calls), deadline));
-    std::vector<Bm25Index::Chunk> chunks;
-    const auto& rows = results[1];
-    for (std::size_t r = 0; r < rows.size(); ++r) {
-        const auto file = rows[r].get<base::FileId>(0);
-        CO_TRY(auto terms, decode_terms(rows[r].get<std::string_view>(2)));
-        chunks.push_back({rows[r].get<std::int32_t>(1), std::move(terms)});
-        const bool last = r + 1 == rows.size() || rows[r + 1].get<base::FileId>(0) != file;
-        if (!last) continue;
-        tenant.index->add_document(file, chunks);
-        tenant.files[file] = files.at(file);
-        chunks.clear();
-    }
+    CO_TRY_VOID(add_terms(results[1], *tenant.index));
+    if (tenant.vectors) add_vectors(results[2], *tenant.vectors);
+    for (const auto& [file, version] : files) tenant.files[file] = version;
     co_return Result<void>{};
 }
 
+/// All vectors of the tenant's documents, where the index does not hold them yet.
+Task<Result<void>> Searcher::load_vectors(base::TenantId id, Tenant& tenant, std::size_t dimensions,
+                                          Deadline deadline) {
+    VectorIndex index(dimensions);
+    for (auto at = tenant.files.begin(); at != tenant.files.end();) {
+        Versions batch;
+        for (std::int64_t chunks = 0; at != tenant.files.end() && chunks < k_chunks_per_load;
+             ++at) {
+            batch.insert(*at);
+            chunks += 1 + at->second.chunks;
+        }
+        const Wanted wanted(batch, tenant.live);
+        std::vector<postgres::Call> calls;
+        calls.push_back(postgres::set_tenant(id));
+        calls.push_back(postgres::call(k_vectors, wanted.files, wanted.generations));
+        CO_TRY(const auto results, co_await app_.transaction(std::move(calls), deadline));
+        add_vectors(results[1], index);
+    }
+    tenant.vectors = std::move(index);
+    co_return Result<void>{};
+}
+
+/// By meaning. A store elsewhere may be away: words alone will do then.
 Task<Result<std::vector<Retrieved>>> Searcher::dense(const SearchQuery& query, const Scope& scope,
                                                      Deadline deadline) {
-    const auto text = json::dump(json::Array(query.vector.begin(), query.vector.end()));
-    std::vector<base::Uuid> files;
-    if (scope.files) {
-        for (const auto& file : *scope.files) files.push_back(file.uuid);
+    auto found = co_await nearest(query, scope, deadline);
+    if (!found && vectors_.external()) {
+        telemetry::log::warning("vector store failed", {{"why", found.error().log}});
+        co_return std::vector<Retrieved>{};
     }
-    std::vector<postgres::Call> calls;
-    calls.push_back(postgres::set_tenant(query.tenant));
-    calls.push_back(postgres::call(k_dense, query.tenant, text,
-                                   static_cast<std::int64_t>(options_.candidates), !scope.files,
-                                   files));
-    CO_TRY(const auto results, co_await app_.transaction(std::move(calls), deadline));
-    std::vector<Retrieved> out;
-    for (std::size_t r = 0; r < results[1].size(); ++r) {
-        out.push_back(
-            {results[1][r].get<base::FileId>(0), results[1][r].get<std::int32_t>(1), 0, 0});
+    co_return found;
+}
+
+Task<Result<std::vector<Retrieved>>> Searcher::nearest(const SearchQuery& query, const Scope& scope,
+                                                       Deadline deadline) {
+    auto& tenant = *scope.tenant;
+    const auto vector = providers::vector::normalized(query.vector);
+    providers::vector::Searched searched{.files = {},
+                                         .all = !scope.files,
+                                         .live = tenant.live,
+                                         .chunks = 0,
+                                         .of_all = tenant.chunks};
+    for (const auto& [file, version] : tenant.files) {
+        if (scope.files && !scope.files->contains(file)) continue;
+        searched.chunks += version.chunks;
+        if (scope.files || vectors_.external()) searched.files.emplace(file, version.generation);
     }
-    co_return out;
+    CO_TRY(const auto matches, co_await vectors_.query(query.tenant, vector, options_.candidates,
+                                                       std::move(searched), deadline));
+    if (matches) {
+        std::vector<Retrieved> out;
+        for (const auto& match : *matches)
+            out.push_back({match.file, match.chunk_index, match.similarity, 0});
+        co_return out;
+    }
+    while (!tenant.vectors || tenant.vectors->dimensions() != vector.size()) {
+        if (tenant.loading) {
+            if (!co_await tenant.loaded.wait(deadline)) co_return too_late();
+            continue;
+        }
+        const Loading loading(tenant);
+        CO_TRY_VOID(co_await load_vectors(query.tenant, tenant, vector.size(), deadline));
+    }
+    co_return tenant.vectors->top_k(vector, options_.candidates, accepted_by(scope.files));
 }
 
 Task<Result<std::vector<Hit>>> Searcher::texts(base::TenantId id, const Tenant& tenant,
@@ -275,7 +372,7 @@ void Searcher::forget_surplus() {
     std::size_t memory = 0, kept = 0;
     for (auto it = used_.begin(); it != used_.end();) {
         const auto found = tenants_.find(*it);
-        memory += found->second->index->memory();
+        memory += found->second->memory();
         const bool surplus = kept > 0 &&
                              (kept >= options_.tenants_max || memory > options_.memory_bytes_max) &&
                              !found->second->loading;

@@ -1,7 +1,7 @@
 #pragma once
-// A tenant's chunks, searched: BM25 from an index in memory that follows the database by version,
-// dense vectors where there are any, both fused by rank. The rag worker and the operators' tool
-// rank with this same code.
+// A tenant's chunks, searched: BM25, and dense vectors where there are any, both fused by rank.
+// The indexes are in memory and follow the database by version; where the vector store has an
+// index of its own, that is asked. The rag worker and the operators' tool rank with this same code.
 
 #include <list>
 #include <map>
@@ -13,7 +13,9 @@
 
 #include "shared/async/event.hpp"
 #include "shared/domain/knowledge/bm25.hpp"
+#include "shared/domain/knowledge/vector_index.hpp"
 #include "shared/postgres/postgres.hpp"
+#include "shared/providers/vector/vector.hpp"
 
 namespace millrace::domain::knowledge {
 
@@ -53,7 +55,9 @@ struct SearchOptions {
 
 class Searcher {
  public:
-    Searcher(Executor executor, postgres::Database& app, SearchOptions options = {});
+    /// `app` and `vectors` outlive the searcher.
+    Searcher(Executor executor, postgres::Database& app, providers::vector::Store& vectors,
+             SearchOptions options = {});
     ~Searcher();
 
     struct Found {
@@ -74,6 +78,7 @@ class Searcher {
     };
     using Versions = std::map<base::FileId, Version>;
     struct Tenant;
+    struct Wanted;
     class Loading;
     /// What one question is answered from.
     struct Scope {
@@ -86,14 +91,19 @@ class Searcher {
     Task<Result<void>> take(base::TenantId id, Tenant& tenant, Versions wanted, Deadline deadline);
     Task<Result<void>> load(base::TenantId id, Tenant& tenant, const Versions& files,
                             Deadline deadline);
+    Task<Result<void>> load_vectors(base::TenantId id, Tenant& tenant, std::size_t dimensions,
+                                    Deadline deadline);
     Task<Result<std::vector<Retrieved>>> dense(const SearchQuery& query, const Scope& scope,
                                                Deadline deadline);
+    Task<Result<std::vector<Retrieved>>> nearest(const SearchQuery& query, const Scope& scope,
+                                                 Deadline deadline);
     Task<Result<std::vector<Hit>>> texts(base::TenantId id, const Tenant& tenant,
                                          std::vector<Retrieved> ranked, Deadline deadline);
     void forget_surplus();
 
     Executor executor_;
     postgres::Database& app_;
+    providers::vector::Store& vectors_;
     SearchOptions options_;
     std::map<base::TenantId, std::shared_ptr<Tenant>> tenants_;
     std::list<base::TenantId> used_;  ///< latest first
