@@ -4,10 +4,10 @@ import os
 import sys
 import unittest
 
-from support import ROOT, Stack, register
+from support import ROOT, Stack, eventually, register
 
 sys.path.insert(0, os.path.join(ROOT, "tests", "support"))
-from counterparts import Embeddings  # noqa: E402
+from counterparts import Embeddings, Pinecone  # noqa: E402
 
 FILES, RARE = 120, 3
 
@@ -17,12 +17,14 @@ def vector(text):
     return [1.0, 0.0, 0.1] if any(word in text for word in ("vessel", "boat")) else [0.0, 1.0, 0.1]
 
 
-class Search(unittest.TestCase):
+class Base(unittest.TestCase):
+    environment = {}
+
     @classmethod
     def setUpClass(cls):
         cls.embeddings = Embeddings(vector)
-        cls.stack = Stack(probe=False, env={"MILLRACE_EMBEDDING_URL": cls.embeddings.url})
-        cls.stack.env["MILLRACE_EMBEDDING_URL"] = cls.embeddings.url  # millrace-ops asks it too
+        cls.stack = Stack(probe=False, env={"MILLRACE_EMBEDDING_URL": cls.embeddings.url, **cls.environment})
+        cls.stack.env.update({"MILLRACE_EMBEDDING_URL": cls.embeddings.url, **cls.environment})  # millrace-ops asks them too
         cls.me = register(cls.stack.edge())
         cls.domain = cls.me.account["tenant_domain"]
         cls.files = {}
@@ -53,6 +55,10 @@ class Search(unittest.TestCase):
 
     def names(self, *arguments, **more):
         return sorted(hit["file_name"] for hit in self.search(*arguments, **more))
+
+
+class Filters:
+    """Whatever the store is."""
 
     def test_a_tag_that_few_documents_carry_finds_all_of_them_by_words_and_by_meaning(self):
         rare = [f"note {number:03}.txt" for number in range(RARE)]
@@ -88,6 +94,93 @@ class Search(unittest.TestCase):
         self.assertEqual(self.me.call("DELETE", f"/api/v1/contents/{self.files['gone.txt']}").status, 200)
         self.assertNotIn("gone.txt", self.names("Zanzibar", "--limit", "100"))
         self.assertEqual(self.search("boat", "--file", self.files["gone.txt"]), [])
+
+
+class InPostgres(Filters, Base):
+    def test_vectors_go_with_their_chunks(self):
+        left = "SELECT count(*) FROM chunk_vectors v LEFT JOIN chunks c USING (file_id, generation, chunk_index) WHERE c.file_id IS NULL"
+        job = self.put("short-lived.txt", "A vessel that sinks.")
+        self.assertEqual(self.me.wait_job(job)["status"], "succeeded")
+        count = "SELECT count(*) FROM chunk_vectors WHERE file_id = '%s'" % self.files["short-lived.txt"]
+        self.assertEqual(self.stack.sql(count), "1")
+        self.me.call("DELETE", f"/api/v1/contents/{self.files['short-lived.txt']}")
+        self.assertEqual((self.stack.sql(count), self.stack.sql(left)), ("0", "0"))
+
+
+class InPinecone(Filters, Base):
+    @classmethod
+    def setUpClass(cls):
+        cls.pinecone = Pinecone("pinecone-key-123", 3)
+        cls.environment = {"MILLRACE_PINECONE_URL": cls.pinecone.url + "/", "MILLRACE_PINECONE_KEY": "pinecone-key-123",
+                           "MILLRACE_VECTOR_SWEEP": "50ms"}
+        super().setUpClass()
+
+    @classmethod
+    def tearDownClass(cls):
+        super().tearDownClass()
+        cls.pinecone.close()
+
+    def test_vectors_are_there_and_only_there_a_namespace_per_tenant(self):
+        self.assertEqual(self.stack.sql("SELECT count(*) FROM chunk_vectors"), "0")
+        tenant = self.stack.sql(f"SELECT id FROM tenants WHERE domain = '{self.domain}'")
+        self.assertGreaterEqual(len(self.pinecone.spaces[tenant]), FILES)
+        self.names("boat", "--tag", "rare")
+        path, asked = [request for request in self.pinecone.requests if request[0] == "/query"][-1]
+        self.assertEqual((asked["namespace"], len(asked["filter"]["generation"]["$in"])), (tenant, RARE))
+
+    def test_what_is_gone_here_goes_there(self):
+        job = self.put("sunk.txt", "A vessel that sinks.")
+        self.assertEqual(self.me.wait_job(job)["status"], "succeeded")
+        held = {vector.split("#")[0] for space in self.pinecone.spaces.values() for vector in space}
+        self.assertIn(self.files["sunk.txt"], held)
+        self.me.call("DELETE", f"/api/v1/contents/{self.files['sunk.txt']}")
+        eventually(lambda: not any(vector.startswith(self.files["sunk.txt"]) for space in self.pinecone.spaces.values() for vector in list(space)),
+                   what="the removal from the vector store")
+
+    def test_a_write_that_is_seen_late_and_a_removal_that_is_seen_late(self):
+        self.pinecone.lag = True
+        try:
+            job = self.put("late.txt", "A vessel that comes late.")
+            self.assertEqual(self.me.wait_job(job)["status"], "succeeded")
+            options = ("--file", self.files["late.txt"])
+            self.assertEqual(self.search("boat", *options), [])  # not visible there yet
+            self.assertEqual(self.names("vessel", *options), ["late.txt"])  # by its words all the same
+            self.pinecone.settle()
+            self.assertEqual(self.names("boat", *options), ["late.txt"])
+            self.pinecone.lag = True
+            self.me.call("DELETE", f"/api/v1/contents/{self.files['late.txt']}")
+            self.assertNotIn("late.txt", self.names("boat", "--limit", "100"))
+        finally:
+            self.pinecone.settle()
+
+    def test_without_the_store_words_do_and_uploads_are_tried_again(self):
+        self.pinecone.refuse = 503
+        try:
+            self.assertEqual(len(self.search("vessel", "--limit", "5")), 5)
+            self.assertEqual(self.search("boat"), [])
+            job = self.put("again.txt", "A vessel that tries again.")
+            eventually(lambda: self.stack.sql(f"SELECT status FROM jobs WHERE id = '{job}'") == "waiting", what="the first attempt's failure")
+        finally:
+            self.pinecone.refuse = None
+        self.assertEqual(self.me.wait_job(job, 90)["status"], "succeeded")
+        self.assertEqual(self.names("boat", "--file", self.files["again.txt"]), ["again.txt"])
+
+    def test_a_wrong_setting_is_named(self):
+        for wrong, said in (({"MILLRACE_PINECONE_KEY": "another"}, "MILLRACE_PINECONE_KEY is refused"),
+                            ({"MILLRACE_PINECONE_URL": self.stack.edge()}, "MILLRACE_PINECONE_URL is not the address of an index"),
+                            ({"MILLRACE_PINECONE_URL": "pinecone.io"}, "MILLRACE_PINECONE_URL: must start with https://"),
+                            ({"MILLRACE_PINECONE_KEY": ""}, "both or neither must be set")):
+            with self.subTest(said):
+                before = dict(self.stack.env)
+                self.stack.env.update(wrong)
+                try:
+                    done = self.stack.ops("search", "boat", "--tenant", self.domain)
+                finally:
+                    self.stack.env = before
+                self.assertIn(said, done.stdout + done.stderr)
+
+
+del Base
 
 
 if __name__ == "__main__":

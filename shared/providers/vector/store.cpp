@@ -15,7 +15,7 @@ const postgres::Statement k_stale{
 const postgres::Statement k_forget{"vectors_forget", R"sql(
 DELETE FROM external_vectors WHERE file_id = $1 AND generation = $2 AND written_at < now() - interval '1 hour')sql"};
 
-constexpr std::int64_t k_sweep_max = 200;
+constexpr std::int32_t k_sweep_max = 200;
 
 }  // namespace
 
