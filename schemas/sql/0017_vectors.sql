@@ -71,3 +71,25 @@ BEGIN
         'ORDER BY v.embedding::halfvec(%1$s) <#> $1 LIMIT $2', vector_dims(query), current_tenant()) USING query, wanted, files;
 END
 $$;
+
+-- What `millrace-ops vectors index` runs, as the owner and one by one: an index for each tenant above a size, and none that is broken, of
+-- other dimensions, or of a tenant that shrank to half that size.
+CREATE FUNCTION vector_index_plan(above bigint) RETURNS TABLE (statement text) LANGUAGE sql STABLE AS $$
+    WITH large AS (
+        SELECT f.tenant_id, sum(f.chunk_count) AS chunks FROM files f WHERE f.generation > 0 GROUP BY 1 HAVING sum(f.chunk_count) > above / 2
+    ), sized AS (
+        SELECT l.*, v.dimensions, vector_index_name(l.tenant_id, v.dimensions) AS name
+          FROM large l CROSS JOIN LATERAL (SELECT vector_dims(c.embedding) AS dimensions FROM chunk_vectors c
+                                            WHERE c.tenant_id = l.tenant_id ORDER BY c.generation DESC LIMIT 1) v
+         WHERE v.dimensions <= 4000                        -- as many as an index of halfvec takes
+    ), made AS (
+        SELECT c.relname::text AS name, i.indisvalid AS valid
+          FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am a ON a.oid = c.relam
+         WHERE i.indrelid = 'chunk_vectors'::regclass AND a.amname = 'hnsw'
+    )
+    SELECT format('DROP INDEX CONCURRENTLY IF EXISTS %I', m.name) FROM made m
+     WHERE NOT m.valid OR NOT EXISTS (SELECT FROM sized s WHERE s.name = m.name)
+    UNION ALL
+    SELECT vector_index_ddl(s.tenant_id, s.dimensions) FROM sized s
+     WHERE s.chunks > above AND NOT EXISTS (SELECT FROM made m WHERE m.name = s.name AND m.valid)
+$$;

@@ -241,7 +241,7 @@ Vectors Vectors::read(Loader& in) {
                                 "the address of a Pinecone index, https://…; empty: vectors are "
                                 "kept in PostgreSQL"),
         .pinecone_key = in.secret("MILLRACE_PINECONE_KEY", 0, false, "its API key"),
-        .index_above = in.integer("MILLRACE_VECTOR_INDEX_ABOVE", 20'000, 0, 100'000'000,
+        .index_above = in.integer("MILLRACE_VECTOR_INDEX_ABOVE", 50'000, 0, 100'000'000,
                                   "chunks of a tenant above which an index made by `millrace-ops "
                                   "vectors` is used; smaller ones are compared exactly"),
         .sweep = in.span("MILLRACE_VECTOR_SWEEP", 60s, 10ms, 24h,

@@ -151,7 +151,7 @@ Task<Result<Searcher::Found>> Searcher::search(SearchQuery query, Deadline deadl
         accepted_by(scope.files));
     std::vector<Retrieved> ranked = by_words;
     if (!by_meaning.empty()) {
-        const std::vector<RankedList> lists = {{by_words, 1.0},
+        const std::vector<RankedList> lists = {{by_words, options_.words_weight},
                                                {by_meaning, options_.dense_weight}};
         ranked = fuse(lists, query.limit);
     }

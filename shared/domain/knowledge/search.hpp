@@ -50,7 +50,7 @@ struct SearchOptions {
     std::size_t tenants_max = 256;  ///< indexes kept in memory; the one used longest ago goes first
     std::size_t memory_bytes_max = 1ULL << 30;  ///< of all indexes together
     std::size_t candidates = 50;                ///< of each retriever, before fusion
-    double dense_weight = 1.0;
+    double words_weight = 1.0, dense_weight = 1.0;
 };
 
 class Searcher {

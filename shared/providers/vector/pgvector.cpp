@@ -17,13 +17,14 @@ const Statement k_indexed{"vectors_indexed", R"sql(
 SELECT coalesce((SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(vector_index_name($1, $2))), false))sql"};
 const Statement k_nearest{"vectors_nearest", R"sql(
 SELECT file_id, generation, chunk_index, similarity FROM nearest_chunks($1::text::halfvec, $2, $3))sql"};
-// Few documents of a large tenant: read and compared one by one, so that none is missed.
+// Few documents of a large tenant: read and compared one by one, so that none is missed. The
+// subquery has the text parsed once, not per row.
 const Statement k_among{"vectors_among", R"sql(
-SELECT v.file_id, v.generation, v.chunk_index, -(v.embedding <#> $1::text::halfvec)::real
+SELECT v.file_id, v.generation, v.chunk_index, -(v.embedding <#> (SELECT $1::text::halfvec))::real
   FROM unnest($3::uuid[], $4::bigint[]) AS w (file_id, generation)
   JOIN chunk_vectors v ON v.file_id = w.file_id AND v.generation = w.generation
- WHERE vector_dims(v.embedding) = vector_dims($1::text::halfvec)
- ORDER BY v.embedding <#> $1::text::halfvec LIMIT $2)sql"};
+ WHERE vector_dims(v.embedding) = vector_dims((SELECT $1::text::halfvec))
+ ORDER BY v.embedding <#> (SELECT $1::text::halfvec) LIMIT $2)sql"};
 
 constexpr auto k_index_look = 30s;  // how often it is asked whether a tenant has an index
 

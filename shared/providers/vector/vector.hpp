@@ -60,7 +60,7 @@ class Store {
 };
 
 struct PgVectorOptions {
-    std::int64_t index_above = 20'000;  ///< chunks of a tenant whose index is looked for
+    std::int64_t index_above = 50'000;  ///< chunks of a tenant whose index is looked for
 };
 /// Rows of chunk_vectors; `app` outlives the store.
 std::unique_ptr<Store> make_pgvector(postgres::Database& app, PgVectorOptions options = {});
