@@ -10,6 +10,7 @@ using postgres::Statement;
 const Statement k_upsert{"vectors_upsert", R"sql(
 INSERT INTO chunk_vectors (tenant_id, file_id, generation, chunk_index, embedding)
 SELECT $1, $2, $3, v.chunk_index, v.embedding::halfvec FROM unnest($4::int[], $5::text[]) AS v (chunk_index, embedding)
+ ORDER BY v.chunk_index
 ON CONFLICT (file_id, generation, chunk_index) DO UPDATE SET embedding = excluded.embedding)sql"};
 const Statement k_remove{"vectors_remove",
                          "DELETE FROM chunk_vectors WHERE file_id = $1 AND generation = $2"};
