@@ -93,3 +93,11 @@ CREATE FUNCTION vector_index_plan(above bigint) RETURNS TABLE (statement text) L
     SELECT vector_index_ddl(s.tenant_id, s.dimensions) FROM sized s
      WHERE s.chunks > above AND NOT EXISTS (SELECT FROM made m WHERE m.name = s.name AND m.valid)
 $$;
+
+-- What a building index generation would make live. (Looked up when it is called: generation_files is of migration 0013.)
+CREATE FUNCTION documents_of_generation(wanted uuid) RETURNS TABLE (file_id uuid, generation bigint, chunks integer)
+    LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN QUERY SELECT g.file_id, g.chunk_generation, g.chunk_count FROM generation_files g WHERE g.index_generation = wanted;
+END
+$$;

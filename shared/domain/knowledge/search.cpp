@@ -17,6 +17,8 @@ const Statement k_version{"search_version",
 const Statement k_visible{
     "search_visible",
     "SELECT id, generation, chunk_count FROM files WHERE tenant_id = $1 AND generation > 0"};
+const Statement k_generation{"search_generation",
+                             "SELECT file_id, generation, chunks FROM documents_of_generation($1)"};
 const Statement k_filter{"search_filter", R"sql(
 SELECT id FROM files
  WHERE tenant_id = $1 AND (cardinality($2::uuid[]) = 0 OR id = ANY ($2)) AND (cardinality($3::text[]) = 0 OR tags && $3)
@@ -43,10 +45,6 @@ SELECT v.file_id, v.chunk_index, halfvec_send(v.embedding)
  ORDER BY v.file_id, v.chunk_index)sql"};
 
 constexpr std::int64_t k_chunks_per_load = 2000;
-
-std::unexpected<Error> too_late() {
-    return fail(ErrorCode::timeout, "the search index could not be loaded in time");
-}
 
 Bm25Index::FileFilter accepted_by(const std::optional<std::set<base::FileId>>& files) {
     if (!files) return {};
@@ -91,13 +89,13 @@ void add_vectors(const postgres::Rows& rows, VectorIndex& index) {
 }  // namespace
 
 struct Searcher::Tenant {
-    explicit Tenant(Executor executor) : loaded(std::move(executor)) {}
+    Tenant(Executor executor, bool live) : live(live), loaded(std::move(executor)) {}
 
     std::shared_ptr<Bm25Index> index = std::make_shared<Bm25Index>();
     std::optional<VectorIndex> vectors;  ///< of the same documents, once a question needed it
     Versions files;                      ///< what the index holds
     std::int64_t version = -1, chunks = 0;
-    bool live = true;  ///< else a generation that one question asked for
+    bool live;  ///< else a generation that questions name
     bool loading = false;
     async::Event loaded;
 
@@ -105,6 +103,14 @@ struct Searcher::Tenant {
         return index->memory() + (vectors ? vectors->memory() : 0);
     }
 };
+
+Searcher::Versions Searcher::versions_of(const postgres::Rows& rows) {
+    Versions out;
+    for (std::size_t r = 0; r < rows.size(); ++r)
+        out.emplace(rows[r].get<base::FileId>(0),
+                    Version{rows[r].get<std::int64_t>(1), rows[r].get<std::int32_t>(2)});
+    return out;
+}
 
 /// As statements take them: generation 0 where the live one is meant.
 struct Searcher::Wanted {
@@ -159,44 +165,59 @@ Task<Result<Searcher::Found>> Searcher::search(SearchQuery query, Deadline deadl
     co_return Found{std::move(hits), scope.tenant->index};
 }
 
-/// The tenant's index, as new as the database says it must be, and the documents of the filter. One
-/// load at a time per tenant.
+/// The index, as new as the database says it must be, and the documents of the filter. One load at
+/// a time per tenant.
 Task<Result<Searcher::Scope>> Searcher::scope(const SearchQuery& query, Deadline deadline) {
     const auto id = query.tenant;
     std::vector<postgres::Call> calls;
     calls.push_back(postgres::set_tenant(id));
-    calls.push_back(postgres::call(k_version, id));
+    calls.push_back(query.index_generation ? postgres::call(k_generation, *query.index_generation)
+                                           : postgres::call(k_version, id));
     if (!query.filter.empty()) {
         std::vector<base::Uuid> files;
         for (const auto& file : query.filter.files) files.push_back(file.uuid);
         calls.push_back(postgres::call(k_filter, id, files, query.filter.tags, query.filter.types));
     }
     CO_TRY(const auto results, co_await app_.transaction(std::move(calls), deadline));
-    const auto version = results[1].empty() ? 0 : results[1][0].get<std::int64_t>(0);
-    Scope scope;
+    Scope scope{.tenant = tenant_of(query), .files = {}};
     if (!query.filter.empty()) {
         auto& files = scope.files.emplace();
         for (std::size_t r = 0; r < results[2].size(); ++r)
             files.insert(results[2][r].get<base::FileId>(0));
     }
-
-    auto& slot = tenants_[id];
-    if (!slot) slot = std::make_shared<Tenant>(executor_);
-    const auto tenant = slot;
-    used_.remove(id);
-    used_.push_front(id);
-    while (tenant->version < version) {
-        if (tenant->loading) {
-            if (!co_await tenant->loaded.wait(deadline)) co_return too_late();
-            continue;
-        }
-        const Loading loading(*tenant);
-        auto done = co_await refresh(id, *tenant, version, deadline);
-        if (!done) co_return std::unexpected(std::move(done).error());
+    if (query.index_generation) {
+        CO_TRY_VOID(co_await wait_idle(*scope.tenant, deadline));
+        const Loading loading(*scope.tenant);
+        CO_TRY_VOID(co_await take(id, *scope.tenant, versions_of(results[1]), deadline));
+    }
+    const auto version =
+        query.index_generation || results[1].empty() ? 0 : results[1][0].get<std::int64_t>(0);
+    while (scope.tenant->live && scope.tenant->version < version) {
+        CO_TRY_VOID(co_await wait_idle(*scope.tenant, deadline));
+        if (scope.tenant->version >= version) break;
+        const Loading loading(*scope.tenant);
+        CO_TRY_VOID(co_await refresh(id, *scope.tenant, version, deadline));
     }
     forget_surplus();
-    scope.tenant = tenant;
     co_return scope;
+}
+
+std::shared_ptr<Searcher::Tenant> Searcher::tenant_of(const SearchQuery& query) {
+    const Key key{query.tenant, query.index_generation};
+    auto& slot = tenants_[key];
+    if (!slot) slot = std::make_shared<Tenant>(executor_, !query.index_generation);
+    used_.remove(key);
+    used_.push_front(key);
+    return slot;
+}
+
+/// Until nobody loads it.
+Task<Result<void>> Searcher::wait_idle(Tenant& tenant, Deadline deadline) {
+    while (tenant.loading) {
+        if (!co_await tenant.loaded.wait(deadline))
+            co_return fail(ErrorCode::timeout, "the search index could not be loaded in time");
+    }
+    co_return Result<void>{};
 }
 
 /// `version` was read before the list of files, so the index may be newer than it says, never
@@ -207,13 +228,7 @@ Task<Result<void>> Searcher::refresh(base::TenantId id, Tenant& tenant, std::int
     calls.push_back(postgres::set_tenant(id));
     calls.push_back(postgres::call(k_visible, id));
     CO_TRY(const auto results, co_await app_.transaction(std::move(calls), deadline));
-    Versions visible;
-    for (std::size_t r = 0; r < results[1].size(); ++r) {
-        const auto row = results[1][r];
-        visible.emplace(row.get<base::FileId>(0),
-                        Version{row.get<std::int64_t>(1), row.get<std::int32_t>(2)});
-    }
-    CO_TRY_VOID(co_await take(id, tenant, std::move(visible), deadline));
+    CO_TRY_VOID(co_await take(id, tenant, versions_of(results[1]), deadline));
     tenant.version = version;
     co_return Result<void>{};
 }
@@ -320,11 +335,12 @@ Task<Result<std::vector<Retrieved>>> Searcher::nearest(const SearchQuery& query,
             out.push_back({match.file, match.chunk_index, match.similarity, 0});
         co_return out;
     }
-    while (!tenant.vectors || tenant.vectors->dimensions() != vector.size()) {
-        if (tenant.loading) {
-            if (!co_await tenant.loaded.wait(deadline)) co_return too_late();
-            continue;
-        }
+    const auto held = [&] {
+        return tenant.vectors && tenant.vectors->dimensions() == vector.size();
+    };
+    while (!held()) {
+        CO_TRY_VOID(co_await wait_idle(tenant, deadline));
+        if (held()) break;
         const Loading loading(tenant);
         CO_TRY_VOID(co_await load_vectors(query.tenant, tenant, vector.size(), deadline));
     }

@@ -65,8 +65,7 @@ class Searcher {
         std::shared_ptr<const Bm25Index> index;  ///< what they were ranked by
     };
     /// The `limit` best chunks of the tenant's visible documents that the filter lets through. The
-    /// caller may not hold `index` across a suspension. An index generation is loaded for this call
-    /// and forgotten.
+    /// caller may not hold `index` across a suspension.
     Task<Result<Found>> search(SearchQuery query, Deadline deadline);
 
     [[nodiscard]] std::size_t tenants() const noexcept { return tenants_.size(); }
@@ -77,6 +76,7 @@ class Searcher {
         std::int32_t chunks = 0;
     };
     using Versions = std::map<base::FileId, Version>;
+    static Versions versions_of(const postgres::Rows& rows);
     struct Tenant;
     struct Wanted;
     class Loading;
@@ -86,6 +86,8 @@ class Searcher {
         std::optional<std::set<base::FileId>> files;  ///< those that the filter lets through
     };
     Task<Result<Scope>> scope(const SearchQuery& query, Deadline deadline);
+    std::shared_ptr<Tenant> tenant_of(const SearchQuery& query);
+    Task<Result<void>> wait_idle(Tenant& tenant, Deadline deadline);
     Task<Result<void>> refresh(base::TenantId id, Tenant& tenant, std::int64_t version,
                                Deadline deadline);
     Task<Result<void>> take(base::TenantId id, Tenant& tenant, Versions wanted, Deadline deadline);
@@ -105,8 +107,10 @@ class Searcher {
     postgres::Database& app_;
     providers::vector::Store& vectors_;
     SearchOptions options_;
-    std::map<base::TenantId, std::shared_ptr<Tenant>> tenants_;
-    std::list<base::TenantId> used_;  ///< latest first
+    using Key = std::pair<base::TenantId, std::optional<base::Uuid>>;
+    std::map<Key, std::shared_ptr<Tenant>>
+        tenants_;          ///< what is live, and generations being judged
+    std::list<Key> used_;  ///< latest first
 };
 
 }  // namespace millrace::domain::knowledge
