@@ -1,5 +1,7 @@
 #include "workers/embedding/process.hpp"
 
+#include <unistd.h>
+
 #include "shared/object_store/local_store.hpp"
 #include "shared/sandbox/bubblewrap.hpp"
 #include "shared/telemetry/log.hpp"
@@ -8,6 +10,8 @@
 namespace millrace::workers::embedding {
 
 namespace {
+
+constexpr int k_nice = 5;
 
 /// Takes out of a vector store elsewhere what is gone here.
 Task<void> sweep(providers::vector::Store& vectors, postgres::Database& app, Executor executor,
@@ -41,6 +45,8 @@ Config Config::read(config::Loader& in) {
 }
 
 Task<Result<void>> run(service::Service& service, const Config& config) {
+    // Where cores are few, answers go before documents. The extractors inherit it.
+    (void)::nice(k_nice);
     async::Pool pool(1);
     auto objects = object_store::make_local_store(service.executor(), pool, config.objects.dir);
     sandbox::Bubblewrap sandbox(service.executor(), {});

@@ -320,12 +320,14 @@ Task<Result<std::vector<Retrieved>>> Searcher::nearest(const SearchQuery& query,
     providers::vector::Searched searched{.files = {},
                                          .all = !scope.files,
                                          .live = tenant.live,
-                                         .chunks = 0,
+                                         .chunks = scope.files ? 0 : tenant.chunks,
                                          .of_all = tenant.chunks};
-    for (const auto& [file, version] : tenant.files) {
-        if (scope.files && !scope.files->contains(file)) continue;
-        searched.chunks += version.chunks;
-        if (scope.files || vectors_.external()) searched.files.emplace(file, version.generation);
+    if (scope.files || vectors_.external()) {
+        for (const auto& [file, version] : tenant.files) {
+            if (scope.files && !scope.files->contains(file)) continue;
+            if (scope.files) searched.chunks += version.chunks;
+            searched.files.emplace(file, version.generation);
+        }
     }
     CO_TRY(const auto matches, co_await vectors_.query(query.tenant, vector, options_.candidates,
                                                        std::move(searched), deadline));
