@@ -237,6 +237,26 @@ Embeddings Embeddings::read(Loader& in) {
     return out;
 }
 
+Vectors Vectors::read(Loader& in) {
+    Vectors out{
+        .pinecone_url = in.text("MILLRACE_PINECONE_URL", "",
+                                "the address of a Pinecone index, https://…; empty: vectors are "
+                                "kept in PostgreSQL"),
+        .pinecone_key = in.secret("MILLRACE_PINECONE_KEY", 0, false, "its API key"),
+        .index_above = in.integer("MILLRACE_VECTOR_INDEX_ABOVE", 50'000, 0, 100'000'000,
+                                  "chunks of a tenant above which an index made by `millrace-ops "
+                                  "vectors` is used; smaller ones are compared exactly"),
+        .sweep = in.span("MILLRACE_VECTOR_SWEEP", 60s, 10ms, 24h,
+                         "how often what has no chunks any more is removed from Pinecone")};
+    while (out.pinecone_url.ends_with('/')) out.pinecone_url.pop_back();
+    if (!out.pinecone_url.empty() && !out.pinecone_url.starts_with("https://") &&
+        !out.pinecone_url.starts_with("http://"))
+        in.problem("MILLRACE_PINECONE_URL: must start with https:// (or http://)");
+    if (out.pinecone_url.empty() != out.pinecone_key.empty())
+        in.problem("MILLRACE_PINECONE_URL and MILLRACE_PINECONE_KEY: both or neither must be set");
+    return out;
+}
+
 Extraction Extraction::read(Loader& in) {
     std::error_code unknown;
     const auto beside =
@@ -300,6 +320,7 @@ std::vector<std::string> known_names() {
     Worker::read(all);
     Models::read(all);
     Embeddings::read(all);
+    Vectors::read(all);
     Extraction::read(all);
     Mail::read(all);
     Payments::read(all);

@@ -95,6 +95,14 @@ struct Embeddings {
     static Embeddings read(Loader& in);
 };
 
+/// Where dense vectors are kept: in PostgreSQL, or in a Pinecone index.
+struct Vectors {
+    std::string pinecone_url, pinecone_key;
+    std::int64_t index_above = 0;
+    std::chrono::milliseconds sweep{};
+    static Vectors read(Loader& in);
+};
+
 struct Extraction {
     std::string program;
     static Extraction read(Loader& in);

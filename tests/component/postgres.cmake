@@ -9,7 +9,7 @@ millrace_test(postgres_component
 # with it: the archives that own statements are taken whole.
 set(statement_owners
     millrace_postgres millrace_domain_audit millrace_domain_billing millrace_domain_diary millrace_domain_identity millrace_domain_jobs millrace_domain_knowledge
-    millrace_edge_middleware millrace_edge_surfaces
+    millrace_edge_middleware millrace_edge_surfaces millrace_providers_vector
     millrace_workers_mail millrace_workers_ops millrace_workers_runtime)
 set(whole_archives ${statement_owners})
 list(TRANSFORM whole_archives REPLACE "(.+)" "$<TARGET_FILE:\\1>")

@@ -112,7 +112,8 @@ class Models(unittest.TestCase):
         self.first.script = ["ok"]
         result = self.stream("limescale?")[-1]["data"]
         self.assertIn("descaled", result["sources"][0]["chunk_text"])
-        self.assertEqual(self.stack.sql("SELECT count(*) FROM chunks WHERE embedding IS NULL"), "0")
+        self.assertEqual(self.stack.sql("SELECT count(*) FROM chunks LEFT JOIN chunk_vectors USING (file_id, generation, chunk_index) "
+                                        "WHERE embedding IS NULL"), "0")
         self.assertEqual(self.stack.sql("SELECT count(*) > 0 FROM usage WHERE purpose = 'embed' AND model = 'stub-embedding'"), "t")
 
     def test_a_client_that_cancels_stops_the_model(self):

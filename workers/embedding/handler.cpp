@@ -11,6 +11,7 @@
 namespace millrace::workers::embedding {
 
 namespace knowledge = domain::knowledge;
+namespace vector = providers::vector;
 using base::FileId;
 using runtime::Attempt;
 using runtime::Job;
@@ -48,12 +49,8 @@ Chunked cut(const extract::Document& document, const std::string& title) {
     Chunked out{.chunks = {}, .pages = document.pages.size()};
     for (auto& chunk : knowledge::split_chunks(document.pages)) {
         auto terms = knowledge::encode_terms(knowledge::count_chunk_terms(title, chunk.text));
-        out.chunks.push_back({chunk.index,
-                              chunk.page_first,
-                              chunk.page_last,
-                              std::move(chunk.text),
-                              std::move(terms),
-                              {}});
+        out.chunks.push_back({chunk.index, chunk.page_first, chunk.page_last, std::move(chunk.text),
+                              std::move(terms)});
     }
     return out;
 }
@@ -92,13 +89,15 @@ class Embedding {
             std::vector<knowledge::StagedChunk> batch(
                 std::make_move_iterator(first),
                 std::make_move_iterator(first + static_cast<std::ptrdiff_t>(size)));
-            auto added = co_await add_vectors(batch);
-            if (!added && added.error().reason == domain::billing::k_budget_exceeded)
-                co_return refuse(asked.file, added.error());
-            if (!added) co_return std::unexpected(std::move(added).error());
+            auto vectors = co_await vectors_of(batch);
+            if (!vectors && vectors.error().reason == domain::billing::k_budget_exceeded)
+                co_return refuse(asked.file, vectors.error());
+            if (!vectors) co_return std::unexpected(std::move(vectors).error());
             if (job_.shadow) continue;  // nothing to compare in it, and nobody to remove it
             auto staged = co_await ports_.files.stage(job_.tenant, asked.file, generation,
                                                       std::move(batch), attempt_.deadline());
+            if (staged && !vectors->empty())
+                staged = co_await store(asked.file, generation, std::move(*vectors));
             if (!staged && staged.error().code == ErrorCode::not_found) {
                 co_return runtime::fail_for_good(
                     "DOCUMENT_DELETED", "the document was deleted while it was being processed");
@@ -138,8 +137,11 @@ class Embedding {
                                             asked.file_type, attempt_.deadline());
     }
 
-    Task<Result<void>> add_vectors(std::vector<knowledge::StagedChunk>& batch) {
-        if (ports_.embedder == nullptr) co_return Result<void>{};
+    /// None without a provider.
+    Task<Result<std::vector<vector::Record>>> vectors_of(
+        const std::vector<knowledge::StagedChunk>& batch) {
+        std::vector<vector::Record> out;
+        if (ports_.embedder == nullptr) co_return out;
         std::vector<std::string> texts;
         for (const auto& chunk : batch) texts.push_back(chunk.text);
         std::int64_t tokens = 0;
@@ -158,15 +160,27 @@ class Embedding {
              .latency = std::chrono::duration_cast<std::chrono::milliseconds>(
                  std::chrono::steady_clock::now() - started)}));
         if (!embedded) {
-            // The text itself is fine: only the provider's configuration can be wrong. Retried, so
-            // that mending it helps.
-            auto error = std::move(embedded).error();
-            if (!is_transient(error.code)) error.code = ErrorCode::unavailable;
-            co_return std::unexpected(std::move(error));
+            co_return std::unexpected(retried(std::move(embedded).error()));
         }
         for (std::size_t i = 0; i < batch.size(); ++i)
-            batch[i].embedding = std::move(embedded->vectors[i]);
-        co_return Result<void>{};
+            out.push_back({batch[i].index, vector::normalized(std::move(embedded->vectors[i]))});
+        co_return out;
+    }
+
+    Task<Result<void>> store(FileId file, std::int64_t generation,
+                             std::vector<vector::Record> records) {
+        auto done = co_await ports_.vectors.upsert(job_.tenant, file, generation,
+                                                   std::move(records), attempt_.deadline());
+        if (!done && done.error().code != ErrorCode::not_found)
+            co_return std::unexpected(retried(std::move(done).error()));
+        co_return done;
+    }
+
+    /// The text itself is fine: only the provider's configuration can be wrong. Retried, so that
+    /// mending it helps.
+    [[nodiscard]] static Error retried(Error error) {
+        if (!is_transient(error.code)) error.code = ErrorCode::unavailable;
+        return error;
     }
 
     const Ports& ports_;

@@ -9,6 +9,7 @@
 #include "shared/domain/knowledge/files.hpp"
 #include "shared/object_store/object_store.hpp"
 #include "shared/providers/embedding/embedding.hpp"
+#include "shared/providers/vector/vector.hpp"
 #include "shared/sandbox/sandbox.hpp"
 #include "workers/embedding/extract/extract.hpp"
 #include "workers/runtime/handler.hpp"
@@ -20,7 +21,8 @@ struct Ports {
     sandbox::Sandbox& sandbox;
     domain::knowledge::Files& files;
     providers::embedding::Embedder* embedder;  ///< null: BM25 alone
-    async::Pool& pool;                         ///< for cutting
+    providers::vector::Store& vectors;
+    async::Pool& pool;  ///< for cutting
     extract::Programs programs;
     std::filesystem::path scratch;  ///< a folder for the copy that the sandbox reads
 };

@@ -1,12 +1,29 @@
 #include "workers/embedding/process.hpp"
 
+#include <unistd.h>
+
 #include "shared/object_store/local_store.hpp"
 #include "shared/sandbox/bubblewrap.hpp"
+#include "shared/telemetry/log.hpp"
 #include "workers/embedding/handler.hpp"
 
 namespace millrace::workers::embedding {
 
 namespace {
+
+constexpr int k_nice = 5;
+
+/// Takes out of a vector store elsewhere what is gone here.
+Task<void> sweep(providers::vector::Store& vectors, postgres::Database& app, Executor executor,
+                 std::chrono::milliseconds pause) {
+    for (;;) {
+        const auto removed =
+            co_await providers::vector::sweep(vectors, app, Deadline::in(std::chrono::minutes(1)));
+        if (!removed)
+            telemetry::log::warning("vector sweep failed", {{"why", removed.error().log}});
+        co_await async::delay(executor, pause);
+    }
+}
 
 /// A folder of our own beside the objects, so that a document can be linked instead of copied.
 std::filesystem::path scratch_folder(const Config& config) {
@@ -23,10 +40,13 @@ Config Config::read(config::Loader& in) {
     return {.worker = runtime::Config::read(in, "embedding"),
             .objects = config::Objects::read(in),
             .embeddings = config::Embeddings::read(in),
+            .vectors = config::Vectors::read(in),
             .extraction = config::Extraction::read(in)};
 }
 
 Task<Result<void>> run(service::Service& service, const Config& config) {
+    // Where cores are few, answers go before documents. The extractors inherit it.
+    (void)::nice(k_nice);
     async::Pool pool(1);
     auto objects = object_store::make_local_store(service.executor(), pool, config.objects.dir);
     sandbox::Bubblewrap sandbox(service.executor(), {});
@@ -34,16 +54,23 @@ Task<Result<void>> run(service::Service& service, const Config& config) {
     auto http = http_client::make_client(service.executor(), {});
     const auto embedder = providers::embedding::make_embedder(*http, config.embeddings);
     std::optional<domain::knowledge::Files> files;
+    std::unique_ptr<providers::vector::Store> vectors;
     co_return co_await runtime::run_worker(
         service, config.worker, "embedding",
         [&](runtime::Resources resources) -> Result<runtime::Handlers> {
             files.emplace(resources.app);
+            vectors = providers::vector::make_store(*http, resources.app, config.vectors);
+            if (vectors->external())
+                resources.tasks.spawn(
+                    "vector sweep",
+                    sweep(*vectors, resources.app, resources.executor, config.vectors.sweep));
             return runtime::Handlers{
                 {"knowledge.embed",
                  make_embed_handler({.objects = *objects,
                                      .sandbox = sandbox,
                                      .files = *files,
                                      .embedder = embedder.get(),
+                                     .vectors = *vectors,
                                      .pool = pool,
                                      .programs = {.extract = config.extraction.program},
                                      .scratch = scratch_folder(config)})}};

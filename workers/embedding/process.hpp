@@ -9,6 +9,7 @@ struct Config {
     runtime::Config worker;
     config::Objects objects;
     config::Embeddings embeddings;
+    config::Vectors vectors;
     config::Extraction extraction;
 
     static Config read(config::Loader& in);

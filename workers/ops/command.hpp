@@ -33,6 +33,8 @@ class Context {
 
     /// As the owner of the schema: migrations only.
     postgres::Database& owner();
+    /// The same, with hours of time and memory for building an index, on one core.
+    postgres::Database& builder();
     postgres::Database& pipeline();
     postgres::Database& app();
     /// Reads only, as millrace_pipeline, with minutes of time for statements over all jobs.
@@ -48,6 +50,7 @@ class Context {
     redis::Client& redis();
     object_store::Store& objects();
     [[nodiscard]] config::Embeddings embeddings() const;
+    [[nodiscard]] config::Vectors vectors() const;
     Task<void> close();
 
  private:
@@ -56,7 +59,7 @@ class Context {
     Executor executor_;
     bool json_ = false;
     std::string actor_;
-    std::unique_ptr<postgres::Database> owner_, pipeline_, app_, survey_;
+    std::unique_ptr<postgres::Database> owner_, builder_, pipeline_, app_, survey_;
     std::unique_ptr<kafka::Admin> kafka_;
     std::unique_ptr<kafka::Reader> reader_;
     std::unique_ptr<kafka::Producer> producer_;
@@ -75,6 +78,7 @@ void add_topics(CLI::App& app, Context& context, Run& run);
 void add_jobs(CLI::App& app, Context& context, Run& run);
 void add_import(CLI::App& app, Context& context, Run& run);
 void add_search(CLI::App& app, Context& context, Run& run);
+void add_vectors(CLI::App& app, Context& context, Run& run);
 void add_eval(CLI::App& app, Context& context, Run& run);
 void add_verify(CLI::App& app, Context& context, Run& run);
 void add_verify_audit(CLI::App& verifying, Context& context, Run& run);

@@ -51,6 +51,16 @@ postgres::Database& Context::owner() {
     return *owner_;
 }
 
+postgres::Database& Context::builder() {
+    using namespace std::chrono_literals;
+    if (!builder_)
+        builder_ = open(
+            executor_,
+            need("MILLRACE_PG_ADMIN_DSN", "the connection string of the owner of the schema"), "",
+            6h, {{"maintenance_work_mem", "512MB"}, {"max_parallel_maintenance_workers", "0"}});
+    return *builder_;
+}
+
 postgres::Database& Context::pipeline() {
     using namespace std::chrono_literals;
     if (!pipeline_)
@@ -144,10 +154,17 @@ config::Embeddings Context::embeddings() const {
     return config::Embeddings::read(loader);
 }
 
+config::Vectors Context::vectors() const {
+    config::Loader loader;
+    auto read = config::Vectors::read(loader);
+    if (!loader.problems().empty()) throw std::runtime_error(loader.problems().front());
+    return read;
+}
+
 Task<void> Context::close() {
     redis_.reset();
     producer_.reset();  // whoever published has waited for the reports
-    for (auto* db : {owner_.get(), pipeline_.get(), app_.get(), survey_.get()}) {
+    for (auto* db : {owner_.get(), builder_.get(), pipeline_.get(), app_.get(), survey_.get()}) {
         if (db) co_await db->close();
     }
 }

@@ -51,6 +51,7 @@ int main(int argc, char** argv) {
     workers::ops::add_jobs(app, context, run);
     workers::ops::add_import(app, context, run);
     workers::ops::add_search(app, context, run);
+    workers::ops::add_vectors(app, context, run);
     workers::ops::add_eval(app, context, run);
     workers::ops::add_verify(app, context, run);
     workers::ops::add_redrive(app, context, run);

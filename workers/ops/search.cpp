@@ -17,6 +17,8 @@ namespace {
 
 struct Options {
     std::string question, tenant;
+    std::vector<std::string> files;
+    domain::knowledge::SearchFilter filter;
     std::size_t limit = 10;
 };
 
@@ -31,12 +33,22 @@ Task<Result<std::vector<float>>> vector_of(Context& context, std::string questio
 }
 
 Task<Result<void>> search(Context& context, Options options) {
+    for (const auto& text : options.files) {
+        const auto id = base::Uuid::parse(text);
+        if (!id) co_return fail(ErrorCode::invalid, "--file: " + text + " is not an id");
+        options.filter.files.push_back({*id});
+    }
     CO_TRY(const auto owner, co_await find_owner(context, options.tenant));
     CO_TRY(auto vector, co_await vector_of(context, options.question));
-    domain::knowledge::Searcher searcher(context.executor(), context.app());
-    CO_TRY(const auto found,
-           co_await searcher.search(owner.tenant, options.question, std::move(vector),
-                                    options.limit, Deadline::in(60s)));
+    const auto http = http_client::make_client(context.executor(), {});
+    const auto vectors = providers::vector::make_store(*http, context.app(), context.vectors());
+    domain::knowledge::Searcher searcher(context.executor(), context.app(), *vectors);
+    CO_TRY(const auto found, co_await searcher.search({.tenant = owner.tenant,
+                                                       .question = options.question,
+                                                       .vector = std::move(vector),
+                                                       .limit = options.limit,
+                                                       .filter = std::move(options.filter)},
+                                                      Deadline::in(60s)));
     json::Array out;
     for (std::size_t i = 0; i < found.hits.size(); ++i) {
         const auto& hit = found.hits[i];
@@ -74,6 +86,10 @@ void add_search(CLI::App& app, Context& context, Run& run) {
                         "a tenant's id or domain [the only one that has documents]");
     command->add_option("--limit,--top-k", options->limit, "at most this many")
         ->check(CLI::Range(1, 100));
+    command->add_option("--file", options->files, "only these documents (ids)");
+    command->add_option("--tag", options->filter.tags, "only documents with one of these tags");
+    command->add_option("--type", options->filter.types, "only documents of these types")
+        ->check(CLI::IsMember({"pdf", "txt", "docx"}));
     command->callback([&context, &run, options] {
         run = [&context, options] { return search(context, *options); };
     });

@@ -38,9 +38,12 @@ class Answering {
     Task<Result<Outcome>> run() {
         CO_TRY(asked_, knowledge::parse_answer_requested(job_.input));
         auto vector = co_await embed_question();
-        CO_TRY(auto found, co_await ports_.searcher.search(
-                               job_.tenant, asked_.query, std::move(vector),
-                               static_cast<std::size_t>(asked_.top_k), attempt_.deadline()));
+        CO_TRY(auto found,
+               co_await ports_.searcher.search({.tenant = job_.tenant,
+                                                .question = asked_.query,
+                                                .vector = std::move(vector),
+                                                .limit = static_cast<std::size_t>(asked_.top_k)},
+                                               attempt_.deadline()));
         hits_ = std::move(found.hits);
         for (const auto& hit : hits_) passages_.push_back({hit.title, hit.text});
         // What the local answerer needs to know of the index, which may not be held across a

@@ -26,19 +26,22 @@ Config Config::read(config::Loader& in) {
     return {.worker = runtime::Config::read(in, "rag"),
             .models = config::Models::read(in),
             .embeddings = config::Embeddings::read(in),
-            .secrets = config::Secrets::read(in)};
+            .secrets = config::Secrets::read(in),
+            .vectors = config::Vectors::read(in)};
 }
 
 Task<Result<void>> run(service::Service& service, const Config& config) {
     auto http = http_client::make_client(service.executor(), {});
     const auto chain = make_chain(*http, config.models);
     const auto embedder = providers::embedding::make_embedder(*http, config.embeddings);
+    std::unique_ptr<providers::vector::Store> vectors;
     std::optional<domain::knowledge::Searcher> searcher;
     std::optional<domain::billing::ProviderKeys> provider_keys;
     co_return co_await runtime::run_worker(
         service, config.worker, "rag",
         [&](runtime::Resources resources) -> Result<runtime::Handlers> {
-            searcher.emplace(resources.executor, resources.app);
+            vectors = providers::vector::make_store(*http, resources.app, config.vectors);
+            searcher.emplace(resources.executor, resources.app, *vectors);
             provider_keys.emplace(resources.app, config.secrets.all());
             return runtime::Handlers{
                 {"knowledge.answer", make_answer_handler({.searcher = *searcher,

@@ -10,6 +10,7 @@ struct Config {
     config::Models models;
     config::Embeddings embeddings;
     config::Secrets secrets;
+    config::Vectors vectors;
 
     static Config read(config::Loader& in);
 };

@@ -11,6 +11,7 @@ namespace {
 
 constexpr std::uint32_t k_count_bits = 8, k_count_max = 255;
 constexpr std::size_t k_slots_max = std::size_t{1} << 24;
+constexpr std::size_t k_dead_min = 256;  // a small index is purged this seldom at least
 
 std::size_t bucket(Term term, std::size_t size) noexcept {
     return (static_cast<std::uint64_t>(term) * 0x9E3779B97F4A7C15ULL >> 32) & (size - 1);
@@ -126,27 +127,38 @@ void Bm25Index::add_document(base::FileId file, std::span<const Chunk> chunks) {
 }
 
 void Bm25Index::remove_documents(std::span<const base::FileId> files) {
-    bool any = false;
     for (const auto& file : files) {
         const auto found = documents_.find(file);
         if (found == documents_.end()) continue;
         for (const auto slot : found->second.slots) {
             length_sum_ -= slots_[slot].length;
             slots_[slot].length = 0;
-            free_slots_.push_back(slot);
+            dead_slots_.push_back(slot);
         }
-        any = any || !found->second.slots.empty();
         live_ -= found->second.slots.size();
         free_files_.push_back(found->second.number);
         documents_.erase(found);
     }
-    if (!any) return;
+    if (dead_slots_.size() > std::max(k_dead_min, live_ / 4)) purge();
+}
+
+/// Takes the postings of dead slots away, so that the slots can be used again.
+void Bm25Index::purge() {
     for (Entry& entry : table_) {
         auto all = entry.postings.all();
         const auto gone = std::ranges::remove_if(
             all, [&](Posting p) { return slots_[p >> k_count_bits].length == 0; });
         entry.postings.resize_down(static_cast<std::uint32_t>(all.size() - gone.size()));
     }
+    free_slots_.insert(free_slots_.end(), dead_slots_.begin(), dead_slots_.end());
+    dead_slots_.clear();
+}
+
+std::size_t Bm25Index::live_postings(const Entry& entry) const noexcept {
+    const auto all = entry.postings.all();
+    if (dead_slots_.empty()) return all.size();
+    return static_cast<std::size_t>(std::ranges::count_if(
+        all, [&](Posting p) { return slots_[p >> k_count_bits].length != 0; }));
 }
 
 double Bm25Index::idf(std::size_t with) const noexcept {
@@ -179,9 +191,10 @@ std::vector<Retrieved> Bm25Index::top_k(std::span<const QueryTerm> query, std::s
     double idf_all = 0;
     for (const auto& [term, weight] : query) {
         const Entry* entry = find(term);
-        const double rarity = idf(entry ? entry->postings.all().size() : 0);
+        const auto with = entry ? live_postings(*entry) : 0;
+        const double rarity = idf(with);
         idf_all += weight * rarity;
-        if (entry && !entry->postings.all().empty()) terms.push_back({entry, weight, rarity});
+        if (with > 0) terms.push_back({entry, weight, rarity});
     }
     if (terms.size() > options_.query_terms_max) {
         const auto end = terms.begin() + static_cast<std::ptrdiff_t>(options_.query_terms_max);
@@ -210,7 +223,9 @@ std::vector<Retrieved> Bm25Index::best(std::span<const float> scores,
     };
     std::vector<std::uint32_t> heap;  // the worst of the best on top
     for (std::uint32_t slot = 0; slot < scores.size(); ++slot) {
-        if (scores[slot] <= 0 || (heap.size() == k && !better(slot, heap.front()))) continue;
+        if (scores[slot] <= 0 || slots_[slot].length == 0 ||
+            (heap.size() == k && !better(slot, heap.front())))
+            continue;
         if (accept && !accept(files_[slots_[slot].document])) continue;
         if (heap.size() == k) {
             std::ranges::pop_heap(heap, better);
@@ -233,7 +248,7 @@ std::vector<Retrieved> Bm25Index::best(std::span<const float> scores,
 
 std::size_t Bm25Index::chunks_with(Term term) const noexcept {
     const Entry* entry = find(term);
-    return entry ? entry->postings.all().size() : 0;
+    return entry ? live_postings(*entry) : 0;
 }
 
 std::size_t Bm25Index::memory() const noexcept {

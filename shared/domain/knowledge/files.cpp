@@ -38,10 +38,10 @@ ON CONFLICT (tenant_id) DO UPDATE SET version = index_versions.version + 1)sql"}
 
 const Statement k_generation{"chunks_generation", "SELECT nextval('chunk_generation')"};
 const Statement k_stage{"chunks_stage", R"sql(
-INSERT INTO chunks (tenant_id, file_id, generation, chunk_index, page_first, page_last, text, terms, embedding)
-SELECT $1, $2, $3, c.chunk_index, c.page_first, c.page_last, c.text, c.terms, c.embedding::vector
-  FROM unnest($4::int[], $5::int[], $6::int[], $7::text[], $8::bytea[], $9::text[])
-       AS c (chunk_index, page_first, page_last, text, terms, embedding)
+INSERT INTO chunks (tenant_id, file_id, generation, chunk_index, page_first, page_last, text, terms)
+SELECT $1, $2, $3, c.chunk_index, c.page_first, c.page_last, c.text, c.terms
+  FROM unnest($4::int[], $5::int[], $6::int[], $7::text[], $8::bytea[])
+       AS c (chunk_index, page_first, page_last, text, terms)
 ON CONFLICT DO NOTHING)sql"};
 const Statement k_publish{"files_publish", R"sql(
 UPDATE files SET generation = $2, chunk_count = $3, status = 'completed', reason = NULL, updated_at = now() WHERE id = $1)sql"};
@@ -64,13 +64,6 @@ File file_of(const postgres::Row& row) {
             .tags = row.get<std::vector<std::string>>(9),
             .job = row.get<base::JobId>(10),
             .chunk_count = row.get<std::int32_t>(11)};
-}
-
-/// pgvector's text form; NULL where there is none.
-std::optional<std::string> vector_text(const std::vector<float>& values) {
-    if (values.empty()) return std::nullopt;
-    json::Array array(values.begin(), values.end());
-    return json::dump(array);
 }
 
 }  // namespace
@@ -161,19 +154,17 @@ Task<Result<void>> Files::stage(TenantId tenant, FileId file, std::int64_t gener
     std::vector<std::int32_t> indexes, firsts, lasts;
     std::vector<std::string> texts;
     std::vector<postgres::Bytes> terms;
-    std::vector<std::optional<std::string>> embeddings;
     for (const auto& chunk : chunks) {
         indexes.push_back(chunk.index);
         firsts.push_back(chunk.page_first);
         lasts.push_back(chunk.page_last);
         texts.push_back(chunk.text);
         terms.push_back({chunk.terms});
-        embeddings.push_back(vector_text(chunk.embedding));
     }
     std::vector<postgres::Call> calls;
     calls.push_back(postgres::set_tenant(tenant));
-    calls.push_back(postgres::call(k_stage, tenant, file, generation, indexes, firsts, lasts, texts,
-                                   terms, embeddings));
+    calls.push_back(
+        postgres::call(k_stage, tenant, file, generation, indexes, firsts, lasts, texts, terms));
     const auto done = co_await app_.transaction(std::move(calls), deadline);
     if (!done && postgres::is_sqlstate(done.error(), "23503"))
         co_return fail(ErrorCode::not_found, "the document was deleted");

@@ -57,7 +57,6 @@ struct DocumentUploaded {
 struct StagedChunk {
     std::int32_t index, page_first, page_last;
     std::string text, terms;
-    std::vector<float> embedding;  ///< empty: none
 };
 
 class Files {
