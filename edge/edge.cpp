@@ -195,6 +195,7 @@ Task<Result<void>> serve(service::Service& service, const Config& config, Stores
     domain::billing::ProviderKeys provider_keys(*stores.app, config.secrets.all());
     auto http = http_client::make_client(service.executor(), {});
     const auto payments = make_payments(*http, config.payments);
+    const web::Assets assets(config.edge.docs_dir);
 
     surfaces::jobs::LiveTails tails({gate, watch, live, *stores.redis.subscriber, tasks});
     surfaces::jobs::Ports job_ports{gate, reader, live, tails, catalog, config.edge.probe};
@@ -224,7 +225,8 @@ Task<Result<void>> serve(service::Service& service, const Config& config, Stores
                       .catalog = catalog,
                       .models = config.models.aliases,
                       .provider_keys = provider_keys,
-                      .payments = payments.get()},
+                      .payments = payments.get(),
+                      .assets = assets},
         .diary = {diary_accounts, devices, *stores.app, limits},
         .karte = {*stores.app,
                   challenges,

@@ -23,8 +23,10 @@ std::vector<middleware::Endpoint> all_endpoints(const Ports& ports) {
     add(surfaces::knowledge::auth_endpoints(ports.knowledge));
     add(surfaces::knowledge::tenants_endpoints(ports.knowledge));
     add(surfaces::knowledge::page_endpoints(ports.knowledge));
+    add(surfaces::knowledge::site_endpoints(ports.knowledge));
     add(surfaces::knowledge::contents_endpoints(ports.knowledge));
     add(surfaces::knowledge::chats_endpoints(ports.knowledge));
+    add(surfaces::knowledge::conversations_endpoints(ports.knowledge));
     add(surfaces::knowledge::api_keys_endpoints(ports.knowledge));
     add(surfaces::knowledge::billing_endpoints(ports.knowledge));
     add(surfaces::diary::auth_endpoints(ports.diary));

@@ -150,6 +150,9 @@ Edge Edge::read(Loader& in) {
                              "in mails begin with it; empty: the address it listens on");
     if (out.public_url.empty()) out.public_url = fmt::format("http://{}:{}", out.address, out.port);
     while (out.public_url.ends_with('/')) out.public_url.pop_back();
+    out.docs_dir = in.text("MILLRACE_DOCS_DIR", "",
+                           "the folder with the files of Swagger UI and ReDoc; empty: /docs and "
+                           "/redoc say that they are missing");
     out.cors_origins = in.list("MILLRACE_CORS_ORIGINS", "", "origins whose pages may call the API");
     out.trusted_proxies =
         in.list("MILLRACE_TRUSTED_PROXIES", "",

@@ -48,7 +48,7 @@ struct Secrets {
 };
 
 struct Edge {
-    std::string address, base_url, public_url;
+    std::string address, base_url, public_url, docs_dir;
     std::uint16_t port = 0;
     std::vector<std::string> cors_origins, trusted_proxies;
     bool probe = false;

@@ -37,19 +37,25 @@ class Answering {
 
     Task<Result<Outcome>> run() {
         CO_TRY(asked_, knowledge::parse_answer_requested(job_.input));
-        auto vector = co_await embed_question();
+        CO_TRY(background_,
+               co_await ports_.conversations.background(
+                   {job_.tenant, job_.owner, asked_.conversation}, attempt_.deadline()));
+        if (!asked_.model) asked_.model = background_.llm_model;
+        const auto question = knowledge::searched_question(asked_.query, background_.turns);
+        auto vector = co_await embed(question);
         CO_TRY(auto found,
                co_await ports_.searcher.search({.tenant = job_.tenant,
-                                                .question = asked_.query,
+                                                .question = question,
                                                 .vector = std::move(vector),
-                                                .limit = static_cast<std::size_t>(asked_.top_k)},
+                                                .limit = static_cast<std::size_t>(asked_.top_k),
+                                                .filter = asked_.filter},
                                                attempt_.deadline()));
         hits_ = std::move(found.hits);
         for (const auto& hit : hits_) passages_.push_back({hit.title, hit.text});
         // What the local answerer needs to know of the index, which may not be held across a
         // suspension.
         const auto local = knowledge::answer_locally(
-            asked_.query, passages_,
+            question, passages_,
             {found.index->chunk_count(),
              [&](knowledge::Term term) { return found.index->chunks_with(term); }},
             {.tokens_max = static_cast<std::size_t>(asked_.max_tokens)});
@@ -59,20 +65,28 @@ class Answering {
                 co_return runtime::fail_for_good(answered.error());
             co_return std::unexpected(std::move(answered).error());
         }
-        co_return runtime::succeed(result(), knowledge::record_exchange(job_.tenant, job_.owner,
-                                                                        job_.id, asked_, answer_));
+        const auto sources = sources_json();
+        co_return runtime::succeed(
+            result(sources),
+            knowledge::record_exchange(asked_, {.tenant = job_.tenant,
+                                                .user = job_.owner,
+                                                .job = job_.id,
+                                                .asked_at = job_.accepted_at,
+                                                .answer = answer_,
+                                                .sources = json::dump(sources),
+                                                .trace_id = job_.trace.trace_id_hex()}));
     }
 
  private:
     /// Empty without a provider, while it is away, and past the budget: words alone will do then.
-    Task<std::vector<float>> embed_question() {
+    Task<std::vector<float>> embed(const std::string& question) {
         if (ports_.embedder == nullptr) co_return std::vector<float>{};
-        const auto tokens = llm::estimate_tokens(asked_.query);
+        const auto tokens = llm::estimate_tokens(question);
         if (!co_await attempt_.reserve(calls_, ports_.embedder->model(), tokens, 0))
             co_return std::vector<float>{};
         const auto started = Clock::now();
         auto span = ports_.tracer.start("embed question", job_.trace, k_client_span);
-        std::vector<std::string> texts{asked_.query};
+        std::vector<std::string> texts{question};
         const auto embedded = co_await ports_.embedder->embed(
             std::move(texts), span.context().traceparent(), attempt_.deadline());
         if (!embedded) span.fail(embedded.error().log);
@@ -161,7 +175,7 @@ class Answering {
         const auto started = Clock::now();
         auto span = ports_.tracer.start("chat " + model.model(), job_.trace, k_client_span);
         span.set("gen_ai.provider.name", model.provider());
-        llm::Request request{.messages = prompt(asked_.query, passages),
+        llm::Request request{.messages = prompt(asked_.query, passages, background_.turns),
                              .temperature = asked_.temperature,
                              .max_tokens = asked_.max_tokens,
                              .traceparent = span.context().traceparent()};
@@ -227,8 +241,7 @@ class Answering {
         co_return co_await attempt_.spend(std::move(spend));
     }
 
-    /// The contract's response body (§3.2).
-    [[nodiscard]] std::string result() const {
+    [[nodiscard]] json::Array sources_json() const {
         json::Array sources;
         for (std::size_t i = 0; i < hits_.size(); ++i) {
             const auto& hit = hits_[i];
@@ -240,9 +253,15 @@ class Answering {
             if (cited_.contains(i)) source["cited"] = true;
             sources.push_back(std::move(source));
         }
+        return sources;
+    }
+
+    /// The contract's response body (§3.2).
+    [[nodiscard]] std::string result(json::Array sources) const {
         return json::dump({{"answer", answer_},
                            {"sources", std::move(sources)},
                            {"conversation_id", asked_.conversation.str()},
+                           {"message_id", job_.id.str()},
                            {"metadata",
                             {{"model", model_},
                              {"tokens_in", tokens_in_},
@@ -258,7 +277,8 @@ class Answering {
     const Clock::time_point started_ = Clock::now();
     knowledge::AnswerRequested asked_;
     std::vector<knowledge::Hit> hits_;
-    std::vector<Passage> passages_;                           // views into hits_
+    std::vector<Passage> passages_;  // views into hits_
+    knowledge::Background background_;
     std::optional<domain::billing::ProviderCredential> own_;  ///< the tenant's
     std::string answer_, model_;
     std::set<std::size_t> cited_;

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "shared/domain/billing/provider_keys.hpp"
+#include "shared/domain/knowledge/conversations.hpp"
 #include "shared/domain/knowledge/search.hpp"
 #include "shared/providers/embedding/embedding.hpp"
 #include "shared/providers/llm/llm.hpp"
@@ -22,6 +23,7 @@ struct Ports {
     const Chain& chain;                        ///< empty: the local answerer alone
     providers::embedding::Embedder* embedder;  ///< null: BM25 alone
     domain::billing::ProviderKeys& provider_keys;
+    domain::knowledge::Conversations& conversations;
     telemetry::Tracer& tracer;
 };
 

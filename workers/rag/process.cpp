@@ -37,17 +37,20 @@ Task<Result<void>> run(service::Service& service, const Config& config) {
     std::unique_ptr<providers::vector::Store> vectors;
     std::optional<domain::knowledge::Searcher> searcher;
     std::optional<domain::billing::ProviderKeys> provider_keys;
+    std::optional<domain::knowledge::Conversations> conversations;
     co_return co_await runtime::run_worker(
         service, config.worker, "rag",
         [&](runtime::Resources resources) -> Result<runtime::Handlers> {
             vectors = providers::vector::make_store(*http, resources.app, config.vectors);
             searcher.emplace(resources.executor, resources.app, *vectors);
             provider_keys.emplace(resources.app, config.secrets.all());
+            conversations.emplace(resources.app);
             return runtime::Handlers{
                 {"knowledge.answer", make_answer_handler({.searcher = *searcher,
                                                           .chain = chain,
                                                           .embedder = embedder.get(),
                                                           .provider_keys = *provider_keys,
+                                                          .conversations = *conversations,
                                                           .tracer = service.tracer()})}};
         });
 }

@@ -2,10 +2,6 @@
 
 #include "shared/domain/knowledge/chats.hpp"
 
-#include <algorithm>
-#include <tuple>
-
-#include "edge/middleware/client_address.hpp"
 #include "edge/surfaces/knowledge/knowledge.hpp"
 
 namespace millrace::edge::surfaces::knowledge {
@@ -14,7 +10,6 @@ using domain::jobs::NewJob;
 using middleware::Auth;
 using middleware::Endpoint;
 using middleware::Exchange;
-using middleware::Limit;
 using server::Method;
 using server::Response;
 
@@ -22,8 +17,9 @@ namespace {
 
 Task<Result<Response>> ask(Ports ports, Exchange& exchange) {
     const auto& who = exchange.who();
-    CO_TRY(auto question,
-           domain::knowledge::decode_question(exchange.request.body, who, ports.models));
+    CO_TRY(auto question, domain::knowledge::decode_question(
+                              exchange.request.body, who, ports.models,
+                              who.role == "WIDGET" ? exchange.client_address : std::string_view()));
     auto canonical = question;
     if (question.new_conversation) canonical.conversation = {};
     NewJob job{.tenant = who.tenant,
@@ -51,20 +47,8 @@ Task<Result<Response>> ask_as_user(Ports ports, Exchange& exchange) {
     co_return co_await ask(ports, exchange);
 }
 
-/// A visitor is an address: the widget's key is the same for all.
 Task<Result<Response>> ask_as_visitor(Ports ports, Exchange& exchange) {
-    const auto tenant = exchange.who().tenant.str();
-    const int rate = ports.deployment.chat_rate;
-    for (const auto& [name, max, whom] :
-         {std::tuple("widget_visitor", rate,
-                     tenant + " " + middleware::limit_key(exchange.client_address)),
-          std::tuple("widget", 10 * rate, tenant)}) {
-        std::vector<Limit> limits;
-        limits.push_back(
-            {.name = name, .per = Limit::Per::subject, .max = max, .window = k_minute});
-        CO_TRY_VOID(
-            co_await middleware::take_limits(ports.limits, exchange, std::move(limits), whom));
-    }
+    CO_TRY_VOID(co_await take_visitor_rate(ports, exchange));
     CO_TRY(auto response, co_await ask(ports, exchange));
     response.headers.emplace_back("Cross-Origin-Resource-Policy", "cross-origin");
     co_return response;

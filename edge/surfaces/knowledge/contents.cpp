@@ -45,32 +45,6 @@ json::Object file_json(const File& file) {
     return out;
 }
 
-Result<std::int64_t> integer_param(const Exchange& exchange, std::string_view name,
-                                   std::int64_t otherwise, std::int64_t min, std::int64_t max) {
-    const auto text = exchange.request.query_param(name);
-    if (!text) return otherwise;
-    std::int64_t value = 0;
-    const auto [end, ec] = std::from_chars(text->data(), text->data() + text->size(), value);
-    if (ec != std::errc{} || end != text->data() + text->size() || value < min || value > max) {
-        return fail(ErrorCode::invalid,
-                    fmt::format("{}: must be an integer between {} and {}", name, min, max),
-                    {.field = std::string(name)});
-    }
-    return value;
-}
-
-Result<std::optional<std::string>> choice_param(const Exchange& exchange, std::string_view name,
-                                                std::initializer_list<std::string_view> choices) {
-    auto text = exchange.request.query_param(name);
-    if (!text) return std::nullopt;
-    if (std::ranges::find(choices, *text) == choices.end()) {
-        return fail(ErrorCode::invalid,
-                    fmt::format("{}: must be one of {}", name, fmt::join(choices, ", ")),
-                    {.field = std::string(name)});
-    }
-    return text;
-}
-
 Task<Result<Response>> list(Ports ports, Exchange& exchange) {
     domain::knowledge::FileFilter filter;
     CO_TRY(filter.skip, integer_param(exchange, "skip", 0, 0, 1'000'000'000));

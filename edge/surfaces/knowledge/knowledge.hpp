@@ -6,6 +6,7 @@
 
 #include "edge/middleware/job_gate.hpp"
 #include "edge/surfaces/jobs/jobs.hpp"
+#include "edge/web/assets.hpp"
 #include "shared/domain/billing/budgets.hpp"
 #include "shared/domain/billing/provider_keys.hpp"
 #include "shared/domain/billing/usage.hpp"
@@ -50,7 +51,16 @@ struct Ports {
     const std::vector<std::string>& models;  ///< names that a question may use
     domain::billing::ProviderKeys& provider_keys;
     providers::payments::Payments* payments;  ///< null: not configured
+    const web::Assets& assets;
 };
+
+/// A query parameter: an integer, or `fallback` without it.
+[[nodiscard]] Result<std::int64_t> integer_param(const middleware::Exchange& exchange,
+                                                 std::string_view name, std::int64_t fallback,
+                                                 std::int64_t min, std::int64_t max);
+[[nodiscard]] Result<std::optional<std::string>> choice_param(
+    const middleware::Exchange& exchange, std::string_view name,
+    std::initializer_list<std::string_view> choices);
 
 /// `forbidden` to everybody but ADMINs and the owner ("Admin" in the contract).
 [[nodiscard]] Result<void> require_admin(const middleware::Exchange& exchange);
@@ -58,6 +68,9 @@ struct Ports {
 /// Counts the request of this user against `max` a minute.
 Task<Result<void>> take_user_rate(Ports ports, middleware::Exchange& exchange,
                                   std::string_view name, int max);
+
+/// Counts the request of a widget's visitor, who is an address, and of all its visitors together.
+Task<Result<void>> take_visitor_rate(Ports ports, middleware::Exchange& exchange);
 
 /// Runs `calls` in one transaction of `tenant` together with the acceptance of the mail; what they
 /// returned. The mail is a job of nobody's list.
@@ -79,10 +92,13 @@ Task<Result<void>> confirm_reset(Ports ports, middleware::Exchange& exchange,
 [[nodiscard]] middleware::Surface surface();
 [[nodiscard]] std::vector<middleware::Endpoint> auth_endpoints(Ports ports);
 [[nodiscard]] std::vector<middleware::Endpoint> tenants_endpoints(Ports ports);
-/// /console: what links in mails open.
+/// /docs, /redoc, /widget.js, /console and their files.
+[[nodiscard]] std::vector<middleware::Endpoint> site_endpoints(Ports ports);
+/// Under /console: what links in mails open.
 [[nodiscard]] std::vector<middleware::Endpoint> page_endpoints(Ports ports);
 [[nodiscard]] std::vector<middleware::Endpoint> contents_endpoints(Ports ports);
 [[nodiscard]] std::vector<middleware::Endpoint> chats_endpoints(Ports ports);
+[[nodiscard]] std::vector<middleware::Endpoint> conversations_endpoints(Ports ports);
 [[nodiscard]] std::vector<middleware::Endpoint> api_keys_endpoints(Ports ports);
 /// Usage and checkout.
 [[nodiscard]] std::vector<middleware::Endpoint> billing_endpoints(Ports ports);
