@@ -212,6 +212,7 @@ TEST_CASE("no address arises in another syntax, spelling, or from pieces") {
                                 "https://evil。example/",
                                 "[a]( https://evil.example )",
                                 "[a](<https://evil.example>)",
+                                "<<img src=x>img src=x>",
                                 "view-source:https://evil.example",
                                 "custom+app://evil.example"}) {
         CAPTURE(hostile);

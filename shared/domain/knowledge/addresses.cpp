@@ -141,7 +141,8 @@ bool is_markup(std::string_view content) {
     if (content.starts_with('!') || content.starts_with('?') || content.contains('=')) return true;
     if (content.starts_with('/')) content.remove_prefix(1);
     const auto folded = fold(content);
-    const auto end = std::ranges::find_if_not(folded, [](char c) { return letter(c) || digit(c); });
+    const auto end =
+        std::ranges::find_if_not(folded, [](char c) { return (c >= 'a' && c <= 'z') || digit(c); });
     return std::ranges::find(k_elements, std::string_view(folded.begin(), end)) != k_elements.end();
 }
 

@@ -18,6 +18,7 @@ constexpr std::size_t k_tag_bytes_max = 1000;   // … and of what may become an
 constexpr std::size_t k_said_bytes_max = 2000;
 constexpr std::size_t k_quote_characters_min = 3;
 constexpr double k_support_min = 0.9;  // [S15]
+constexpr std::size_t k_support_terms_min = 2;
 
 std::string without_space(std::string_view text) {
     std::string out;
@@ -53,6 +54,12 @@ std::string_view quotation_in(std::string_view text) {
         }
     }
     return best;
+}
+
+/// What an address or a host name does not begin behind.
+bool in_name(char c) {
+    return digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+           std::string_view("-._+@").contains(c);
 }
 
 /// `… [1` or `… [1, 2`
@@ -127,8 +134,8 @@ bool holds_quote(const Passage& passage, std::string_view quote) {
 
 bool supports(const Passage& passage, std::string_view sentence) {
     const auto wanted = count_terms(sentence);
-    if (wanted.empty()) return false;
-    const auto held = count_chunk_terms(passage.title, passage.text);
+    if (wanted.size() < k_support_terms_min) return false;
+    const auto held = count_chunk_terms({}, passage.text);
     const auto found = std::ranges::count_if(wanted, [&](const TermCount& term) {
         return std::ranges::binary_search(held, term.term, {}, &TermCount::term);
     });
@@ -312,13 +319,14 @@ bool CitationFilter::read_word(bool last) {
 /// no credentials.
 bool CitationFilter::may_pass(std::string_view url) const {
     const auto address = find_address(url);
-    if (!address || address->begin != 0 || !address->may_pass ||
+    if (!address || address->begin != 0 || !address->may_pass || url.starts_with(':') ||
         url.find_first_of("?#") != std::string_view::npos ||
         (url.contains('@') && !address->is_email))
         return false;
     return std::ranges::any_of(passages_, [&](const Passage& passage) {
         for (std::size_t at = 0; (at = passage.text.find(url, at)) != std::string_view::npos;
              ++at) {
+            if (at > 0 && in_name(passage.text[at - 1])) continue;
             auto end = at + url.size();
             while (end < passage.text.size() && is_trailing(passage.text[end])) ++end;
             if (end == passage.text.size() || ends_word(code_point_at(passage.text, end).value))
@@ -371,7 +379,8 @@ void CitationFilter::drop(std::size_t bytes) {
 
 /// What stood on both sides of something dropped does not grow together.
 void CitationFilter::say_word(std::string_view word) {
-    const bool joins = dropped_ && !ends_word(last_) && !std::ranges::all_of(word, is_trailing);
+    const bool apart = ends_word(last_) && last_ != U'<';
+    const bool joins = dropped_ && !apart && !std::ranges::all_of(word, is_trailing);
     if (joins) say(" ");
     say(word);
 }

@@ -22,7 +22,9 @@ struct Citation {
 /// Whether the passage holds the quotation: the same text once widths, case and white space are
 /// folded, at least three characters.
 [[nodiscard]] bool holds_quote(const Passage& passage, std::string_view quote);
-/// Whether the passage supports a sentence: at least 0.9 of its terms stand there.
+/// Whether the passage supports a sentence: it has two terms or more, and
+/// at least 0.9 of them stand in the text (anybody
+/// can write a title).
 [[nodiscard]] bool supports(const Passage& passage, std::string_view sentence);
 
 /// Understands `[2: "quoted text"]`, and plain `[2]` or `[1, 2]`, which cite the text between
