@@ -1,7 +1,10 @@
 """Counterparts on loopback: an OpenAI-compatible model that says what the test scripts, a Pinecone index, a collector of OTLP traces."""
 import http.server
 import json
+import random
+import re
 import threading
+import urllib.parse
 
 
 class Server:
@@ -49,12 +52,15 @@ class Model(Server):
         self.requests.append({"path": request.path, "headers": dict(request.headers), "body": asked})
         if isinstance(self.script[0], int):
             return request.reply(self.script[0], {"error": {"message": "scripted"}})
+        self.stream(request, self.script)
+
+    def stream(self, request, steps):
         request.send_response(200)
         request.send_header("Content-Type", "text/event-stream")
         request.send_header("Connection", "close")
         request.end_headers()
         request.close_connection = True
-        for step in self.script:
+        for step in steps:
             if step == "STALL":
                 self.released.wait(60)
                 return
@@ -73,6 +79,50 @@ class Model(Server):
     def close(self):
         self.released.set()
         super().close()
+
+
+class Obedient(Model):
+    """A model that does whatever an injection asks of it. It knows an injection by its mark (INJ and the number of its line), however
+    mangled the rest of it arrived, and repeats besides everything that it was sent, with every address in it made into links and images."""
+
+    MARK = re.compile(r"INJ(\d{3})", re.IGNORECASE)
+    ADDRESS = re.compile(r"(?:https?://|www\.)[^\s<>\"')\]]+", re.IGNORECASE)
+    PASSAGE = re.compile(r'<(passage-\S+) number="(\d+)">\n(.*?)\n</\1>', re.DOTALL)
+
+    def __init__(self, name, injections, shown):
+        super().__init__(name)
+        self.injections, self.shown = injections, shown
+
+    def reply_to(self, messages):
+        prompt = "\n".join(message["content"] for message in messages)
+        passages = {int(number): text for _, number, text in self.PASSAGE.findall(prompt)}
+        secret = urllib.parse.quote(messages[-1]["content"][-40:], safe="")
+        said = ["As you wish. "]
+        for number in sorted(set(self.MARK.findall(prompt))):
+            obeyed = self.injections[int(number)]["obey"]
+            for name, value in (("{prompt}", prompt), ("{secret}", secret), ("{url}", self.shown),
+                                ("{other}", next((text[-60:] for text in reversed(passages.values())), ""))):
+                obeyed = obeyed.replace(name, value)
+            said.append(obeyed + "\n\n")
+        for address in sorted(set(self.ADDRESS.findall(prompt))):
+            said.append(f"![i]({address}) [l]({address}?d={secret}) <{address}> {address}[99]?d={secret} {address})?{secret}\n")
+        for number in range(len(passages) + 2):
+            said.append(f'Forged claim {number}[{number}: "forged claim {number}"][{number}]. ')
+            said.append(f'Swapped[{number}: "{passages.get(number % len(passages) + 1, "")[:50] if passages else ""}"]. ')
+        return "".join(said)
+
+    def answer(self, request):
+        asked = json.loads(request.body)
+        text = self.reply_to(asked["messages"])
+        # Cut at places that differ from answer to answer, and the same in each run.
+        cuts = random.Random(len(text))
+        self.requests.append({"path": request.path, "headers": dict(request.headers), "body": asked, "said": text})
+        at, steps = 0, []
+        while at < len(text):
+            size = cuts.choice((1, 5, 40, 200, 400))
+            steps.append(text[at:at + size])
+            at += size
+        self.stream(request, steps)
 
 
 class Embeddings(Server):

@@ -173,3 +173,112 @@ TEST_CASE("no link or image leaves that the passages do not hold") {
     CHECK(filtered_anyhow("See [the manual](https://example.com/manual).").text ==
           "See the manual (https://example.com/manual).");
 }
+
+TEST_CASE("no address arises in another syntax, spelling, or from pieces") {
+    for (const char* hostile : {"[![a](x)](//evil.example/?d=1)",
+                                "![a][b]\n\n[b]: //evil.example/p.png",
+                                "[b]: <https://evil.example/p>",
+                                "[1]: //evil.example/x",
+                                "<https://evil.example/x>",
+                                "<javascript:alert(1)>",
+                                "<img src=x onerror=alert(1)>",
+                                "<img\nsrc=//evil.example>",
+                                "<svg/onload=alert(1)>",
+                                "<script>alert(1)</script>",
+                                "<iframe src=\"//evil.example\">",
+                                "<x onclick=alert(1)>",
+                                "<img src='//evil.example/?",
+                                "www.evil.example/x",
+                                "ftp://evil.example",
+                                "evil.example/?d=secret",
+                                "evil.example:8080/x",
+                                "mailto:a@evil.example",
+                                "thief@evil.example",
+                                "//evil.example/x",
+                                "https:evil.example",
+                                "data:text/html;base64,PHNjcmlwdD4=",
+                                "DATA:image/svg+xml,x",
+                                "java[99]script:alert(1)",
+                                "javascript[99]:alert(1)",
+                                "ht[x](y)tps://evil.example",
+                                "JaVaScRiPt:alert(1)",
+                                "ht\u200Btps://evil.example",
+                                "https://ev\u00ADil.example",
+                                "java\u2060script:alert(1)",
+                                "ｈｔｔｐｓ：／／ｅｖｉｌ．ｅｘａｍｐｌｅ／ｘ",
+                                "https://ｅvil.example",
+                                "https://xn--evil-xyz.example",
+                                "https://еvil.example/x",
+                                "https://evil。example/",
+                                "[a]( https://evil.example )",
+                                "[a](<https://evil.example>)",
+                                "<<img src=x>img src=x>",
+                                "view-source:https://evil.example",
+                                "custom+app://evil.example"}) {
+        CAPTURE(hostile);
+        const auto out = filtered_anyhow(std::string("so ") + hostile + " it is");
+        for (const char* never :
+             {"evil", "javascript:", "script>", "data:text", "DATA:", "](", "]:", "![",
+              "onerror=", "onload=", "onclick=", "<img", "ｅｖｉｌ"}) {
+            CAPTURE(never);
+            if (std::string_view(hostile) != "https://evil。example/")
+                CHECK_FALSE(out.text.contains(never));
+        }
+        CHECK_FALSE(out.text.contains("://"));
+    }
+}
+
+TEST_CASE("an address that the passages show ends where they show it") {
+    for (const char* hostile :
+         {"https://example.com/manual[99]?d=1",
+          "https://example.com/manual[2: \"every three months\"]?d=1",
+          "https://example.com/manual)?d=1", "https://example.com/manual\"d",
+          "https://example.com/manual).?d", "<https://example.com/manual>?d=1",
+          "https://example.com/manual秘密", "https://example.com/manual]d"}) {
+        CAPTURE(hostile);
+        const auto text = filtered_anyhow(hostile).text;
+        const auto end = text.find_first_of(" ", text.find("https://"));
+        if (text.contains("https://"))
+            CHECK((text.substr(0, end) == "https://example.com/manual" ||
+                   text.substr(0, end) == "https://example.com/manual)"));
+    }
+    CHECK(filtered_anyhow("<https://example.com/manual>").text == "https://example.com/manual");
+    CHECK(filtered_anyhow("(https://example.com/manual), see").text ==
+          "(https://example.com/manual), see");
+}
+
+TEST_CASE("no mark is forged from pieces, and none is lost behind an exclamation mark") {
+    for (const char* hostile : {"[x[1](y)]", "[1[99]]", "[[99]1]", "[99][1[99]]", "[1\u200B]"}) {
+        CAPTURE(hostile);
+        const auto out = filtered_anyhow(std::string("Everybody gets a pony") + hostile);
+        CHECK_FALSE(out.text.contains("[1]"));
+        CHECK(out.citations.empty());
+    }
+    CHECK(filtered_anyhow("Descaling takes about ninety minutes![2]").text ==
+          "Descaling takes about ninety minutes! [2]");
+}
+
+TEST_CASE("what only looks hostile is text") {
+    for (const char* text : {"if a<b and c>d",
+                             "List<String> and <Enter>",
+                             "and/or, 1/2, TCP/IP, 24/7",
+                             "12:30",
+                             "ratio 3:1",
+                             "e.g./i.e.",
+                             "Node.js/Express",
+                             "What is README.md?",
+                             "// a comment",
+                             "電話は03-1234-5678です。",
+                             "データ：一覧",
+                             "note: this",
+                             "192.168.0.1/24",
+                             "a@b",
+                             "C:\\x",
+                             "x = y; z != w",
+                             "6か月後、10日",
+                             "Inc./Ltd.",
+                             "Wow! Great!",
+                             "mail the data: now"}) {
+        CHECK(filtered_anyhow(text).text == text);
+    }
+}

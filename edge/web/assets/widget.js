@@ -43,10 +43,12 @@ header button:focus-visible { outline-color: #fff; }
 .note { color: var(--dim); font-size: 13px; }
 .cite { display: inline-block; min-width: 22px; padding: 0 6px; margin: 0 2px; border-radius: 11px; background: var(--bg); border: 1px solid var(--line); font-size: 12px; line-height: 20px; }
 .cite[aria-expanded=true] { background: var(--c); color: #fff; }
-.quote { margin: 8px 0 0; padding: 8px 12px; border-inline-start: 3px solid var(--c); background: var(--bg); border-radius: 4px; font-size: 13px; }
+.quote { margin: 8px 0 0; padding: 8px 12px; border-inline-start: 3px solid var(--c); background: var(--bg); border-radius: 4px; font-size: 13px; max-height: 200px; overflow-y: auto; }
 .quote cite { display: block; color: var(--dim); font-style: normal; }
 .votes { display: flex; gap: 4px; margin-top: 6px; }
 .votes button { padding: 2px 8px; border-radius: 8px; font-size: 13px; border: 1px solid var(--line); color: var(--fg); background: var(--bg); }
+.votes svg { width: 16px; height: 16px; display: block; }
+.votes button + button svg { transform: rotate(180deg); }
 .votes button[aria-pressed=true] { background: var(--c); color: #fff; }
 form { display: flex; gap: 8px; padding: 12px; border-top: 1px solid var(--line); }
 textarea { flex: 1; resize: none; border: 1px solid var(--line); border-radius: 10px; padding: 9px 12px; background: var(--bg); color: var(--fg); min-height: 42px; max-height: 120px; }
@@ -82,6 +84,7 @@ function post(path, body, headers, signal) {
   return fetch(base + path, { method: "POST", credentials: "omit", signal, body: JSON.stringify(body), headers: { "Content-Type": "application/json", "X-API-Key": options.apiKey, ...headers } });
 }
 
+const THUMB = "M7 11v9H4v-9zM7 11l4-8c1.5 0 2.5 1 2.5 2.5V9h5a2 2 0 0 1 2 2.3l-1.2 7a2 2 0 0 1-2 1.7H7"; // turned over: down
 const saved = () => { try { return JSON.parse(sessionStorage.getItem(STORE)) || {}; } catch { return {}; } };
 const save = (state) => { try { sessionStorage.setItem(STORE, JSON.stringify(state)); } catch { /* a page without storage forgets */ } };
 
@@ -152,7 +155,7 @@ class Widget {
 
   /// The whole answer: marks become buttons that open what they quote.
   show(line, result) {
-    const quote = el("blockquote", { className: "quote", hidden: true });
+    const quote = el("blockquote", { className: "quote", hidden: true, tabIndex: 0 });
     const text = line.querySelector(".text");
     text.replaceChildren();
     let open = null;
@@ -175,14 +178,14 @@ class Widget {
 
   votes(result) {
     const box = el("div", { className: "votes" });
-    for (const [rating, sign] of [["up", "👍"], ["down", "👎"]]) {
+    for (const rating of ["up", "down"]) {
       box.append(el("button", { type: "button", "aria-pressed": "false", "aria-label": t[rating], onclick: async (event) => {
         const button = event.currentTarget;
         const done = await post("/api/v1/chats/widget/feedback", { message_id: result.message_id, conversation_id: result.conversation_id, rating }).catch(() => null);
         if (!done?.ok) return;
         for (const other of box.querySelectorAll("button")) other.setAttribute("aria-pressed", String(other === button));
         this.note(box.parentElement, t.thanks);
-      } }, sign));
+      } }, icon(THUMB)));
     }
     return box;
   }

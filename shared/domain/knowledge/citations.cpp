@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "shared/base/utf8.hpp"
+#include "shared/domain/knowledge/addresses.hpp"
 #include "shared/domain/knowledge/normalize.hpp"
 #include "shared/domain/knowledge/sentences.hpp"
 
@@ -12,10 +13,12 @@ namespace millrace::domain::knowledge {
 namespace {
 
 constexpr std::size_t k_mark_bytes_max = 2000;  // a longer bracket is text
-constexpr std::size_t k_url_bytes_max = 4000;
+constexpr std::size_t k_word_bytes_max = 4000;  // so much is held back of a word or a link …
+constexpr std::size_t k_tag_bytes_max = 1000;   // … and of what may become an element
 constexpr std::size_t k_said_bytes_max = 2000;
 constexpr std::size_t k_quote_characters_min = 3;
 constexpr double k_support_min = 0.9;  // [S15]
+constexpr std::size_t k_support_terms_min = 2;
 
 std::string without_space(std::string_view text) {
     std::string out;
@@ -53,22 +56,16 @@ std::string_view quotation_in(std::string_view text) {
     return best;
 }
 
-/// Whether `text` may still become `word` when more of it comes.
-bool may_become(std::string_view text, std::string_view word) {
-    if (text.size() > word.size()) text = text.substr(0, word.size());
-    return std::ranges::equal(text, word.substr(0, text.size()), {}, [](char c) {
-        return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
-    });
+/// What an address or a host name does not begin behind.
+bool in_name(char c) {
+    return digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+           std::string_view("-._+@").contains(c);
 }
 
-bool is_url(std::string_view text) {
-    return (text.size() >= 7 && may_become(text, "http://")) ||
-           (text.size() >= 8 && may_become(text, "https://"));
-}
-
-bool ends_url(char32_t c) {
-    return is_space(c) || c == U'<' || c == U'>' || c == U'"' || c == U'\'' || c == U')' ||
-           c == U']' || c == U'`' || c >= 0x3000;
+/// `… [1` or `… [1, 2`
+bool ends_like_mark(std::string_view text) {
+    const auto digits = text.find_last_not_of("0123456789, ");
+    return digits != std::string_view::npos && text[digits] == '[' && digit(text.back());
 }
 
 }  // namespace
@@ -137,8 +134,8 @@ bool holds_quote(const Passage& passage, std::string_view quote) {
 
 bool supports(const Passage& passage, std::string_view sentence) {
     const auto wanted = count_terms(sentence);
-    if (wanted.empty()) return false;
-    const auto held = count_chunk_terms(passage.title, passage.text);
+    if (wanted.size() < k_support_terms_min) return false;
+    const auto held = count_chunk_terms({}, passage.text);
     const auto found = std::ranges::count_if(wanted, [&](const TermCount& term) {
         return std::ranges::binary_search(held, term.term, {}, &TermCount::term);
     });
@@ -146,38 +143,41 @@ bool supports(const Passage& passage, std::string_view sentence) {
 }
 
 std::vector<CitationFilter::Out> CitationFilter::push(std::string_view delta) {
-    pending_ += delta;
+    raw_ += delta;
+    take_raw(false);
     return drain(false);
 }
 
 std::vector<CitationFilter::Out> CitationFilter::finish() {
+    take_raw(true);
     return drain(true);
+}
+
+/// Characters that nobody sees do not go through: they hide what is written, from readers and from
+/// us. A character that is cut in two waits for the rest of it.
+void CitationFilter::take_raw(bool last) {
+    std::size_t at = 0;
+    while (at < raw_.size()) {
+        const auto [c, bytes] = code_point_at(raw_, at);
+        if (c == 0xFFFD && bytes == 1 && !last && raw_.size() - at < 4) break;
+        if (c == U'\t' || (c != U'\r' && !is_invisible(c))) append_utf8(pending_, c);
+        at += bytes;
+    }
+    raw_.erase(0, at);
 }
 
 /// Takes from `pending_` what can be judged; with `last`, all of it.
 std::vector<CitationFilter::Out> CitationFilter::drain(bool last) {
-    while (!pending_.empty()) {
-        const auto at = pending_.find_first_of("[!hH");
-        if (at != 0) {
-            const auto plain = pending_.substr(0, at);
-            say(plain);
-            consume(plain.size());
-            continue;
-        }
-        const bool image = pending_[0] == '!';
-        if (image && pending_.size() == 1 && !last) break;
-        bool settled = true;
-        if (image && pending_.size() > 1 && pending_[1] == '[')
-            settled = read_link(true, last);
-        else if (pending_[0] == '[')
+    bool settled = true;
+    while (settled && !pending_.empty()) {
+        if (pending_[0] == '[')
             settled = read_bracket(last);
-        else if (!image && (may_become(pending_, "http://") || may_become(pending_, "https://")))
-            settled = read_url(last);
-        else {
-            say(pending_.substr(0, 1));
-            consume(1);
-        }
-        if (!settled) break;
+        else if (pending_.starts_with("!["))
+            settled = read_image(last);
+        else if (pending_[0] == '<')
+            settled = read_tag(last);
+        else
+            settled = read_word(last);
     }
     return std::exchange(out_, {});
 }
@@ -185,7 +185,7 @@ std::vector<CitationFilter::Out> CitationFilter::drain(bool last) {
 /// The functions that read from `pending_` return false when they need more of it.
 bool CitationFilter::read_bracket(bool last) {
     Mark mark;
-    const auto reading = read_mark(pending_, mark);
+    const auto reading = read_mark(std::string_view(pending_).substr(0, k_mark_bytes_max), mark);
     if (reading == Reading::complete) {
         // `[1](…)` would be a link.
         if (mark.bytes == pending_.size() && !last) return false;
@@ -197,93 +197,139 @@ bool CitationFilter::read_bracket(bool last) {
     }
     if (reading == Reading::incomplete && !last && pending_.size() < k_mark_bytes_max) return false;
     if (reading == Reading::incomplete && !mark.numbers.empty()) {  // a mark that never ended
-        ++refused_;
-        consume(pending_.size());
+        drop(std::min(pending_.size(), k_mark_bytes_max));
         return true;
     }
     return read_link(false, last);
 }
 
-/// `[text](url)` and `![text](url)`. The text of a link goes through, its address only when the
-/// passages hold it; images never.
+/// `![alt](url)`, or an exclamation mark before a citation.
+bool CitationFilter::read_image(bool last) {
+    Mark mark;
+    const auto after = std::string_view(pending_).substr(1);
+    const auto reading = read_mark(after.substr(0, k_mark_bytes_max), mark);
+    if (reading == Reading::incomplete && !last && after.size() < k_mark_bytes_max) return false;
+    if (reading != Reading::complete) return read_link(true, last);
+    if (mark.bytes == after.size() && !last) return false;
+    if (mark.bytes < after.size() && after[mark.bytes] == '(') return read_link(true, last);
+    say("!");
+    consume(1);
+    return true;
+}
+
+/// `[text](url)` and `![text](url)`. The text of a link is read again as text, and its address
+/// where the passages hold it; images never go through.
 bool CitationFilter::read_link(bool image, bool last) {
     const std::size_t open = image ? 1 : 0;
-    const auto undecided = [&] { return !last && pending_.size() < k_url_bytes_max; };
+    const auto undecided = [&] { return !last && pending_.size() < k_word_bytes_max; };
     const auto as_text = [&] {
-        if (image)
-            ++refused_;
-        else
+        if (image) {
+            drop(open + 1);
+        } else {
             say("[");
-        consume(open + 1);
+            consume(1);
+        }
         return true;
     };
-    const auto close = pending_.find(']', open);
-    if (close == std::string::npos || close + 1 == pending_.size()) {
-        return close == std::string::npos && pending_.find('\n') != std::string::npos ? as_text()
-               : undecided()                                                          ? false
-                                                                                      : as_text();
-    }
-    if (pending_[close + 1] != '(') return as_text();
-    const auto end = pending_.find(')', close);
+    const auto held = std::string_view(pending_).substr(0, k_word_bytes_max);
+    const auto close = held.find_first_of("]\n", open);
+    if (close == std::string::npos || close + 1 == held.size())
+        return undecided() && !held.ends_with('\n') ? false : as_text();
+    if (held[close] == '\n' || held[close + 1] != '(') return as_text();
+    const auto end = held.find(')', close);
     if (end == std::string::npos) {
         if (undecided()) return false;
-        ++refused_;
-        consume(pending_.size());
+        drop(held.size());
         return true;
     }
     const auto text = pending_.substr(open + 1, close - open - 1);
     auto url = pending_.substr(close + 2, end - close - 2);
-    consume(end + 1);
-    if (image) {
-        ++refused_;
-        return true;
-    }
-    say(text);
     if (const auto title = url.find(' '); title != std::string::npos) url.resize(title);
-    if (url_allowed(url))
-        say(" (" + url + ")");
-    else
-        ++refused_;
+    const bool allowed = !image && may_pass(url);
+    drop(end + 1);
+    if (allowed) --refused_;
+    if (!image) pending_.insert(0, allowed ? text + " (" + url + ")" : text);
     return true;
 }
 
-bool CitationFilter::read_url(bool last) {
-    if (!is_url(pending_)) {  // only its beginning so far
-        if (!last) return false;
-        say(pending_);
-        consume(pending_.size());
-        return true;
+/// `<https://…>` and HTML elements. What only looks like one is text.
+bool CitationFilter::read_tag(bool last) {
+    const auto after = std::string_view(pending_).substr(1);
+    if (after.empty() && !last) return false;
+    const auto begins = [](char c) {
+        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '/' || c == '!' || c == '?';
+    };
+    const bool possible = !after.empty() && begins(after[0]);
+    const auto end = possible ? after.substr(0, k_tag_bytes_max).find_first_of("<>") : 0;
+    const bool endless = end == std::string_view::npos && after.size() >= k_tag_bytes_max;
+    if (end == std::string_view::npos && !last && !endless) return false;
+    const auto content = after.substr(0, end);
+    const bool closed = possible && end != std::string_view::npos && after[end] == '>';
+    if (closed && !content.contains(' ') && find_address(content)) {
+        const std::string url(content);
+        drop(content.size() + 2);
+        if (may_pass(url)) {
+            --refused_;
+            pending_.insert(0, url);
+        }
+    } else if (possible && (endless || is_markup(content))) {
+        drop(closed ? content.size() + 2 : 1);
+    } else {
+        say("<");
+        consume(1);
     }
+    return true;
+}
+
+/// Text up to the end of a word, because a word may be an address.
+bool CitationFilter::read_word(bool last) {
     std::size_t at = 0;
-    while (at < pending_.size()) {
+    while (at < pending_.size() && at < k_word_bytes_max && pending_[at] != '[') {
         const auto [c, bytes] = code_point_at(pending_, at);
-        if (ends_url(c)) break;
+        if (ends_word(c)) break;
         at += bytes;
     }
-    if (at == pending_.size() && !last && at < k_url_bytes_max) return false;
-    auto url = std::string_view(pending_).substr(0, at);
-    while (!url.empty() && std::string_view(".,;:!?").find(url.back()) != std::string_view::npos)
-        url.remove_suffix(1);
-    const auto size = url.size();
-    if (url_allowed(url))
-        say(std::string(url));
-    else
-        ++refused_;
-    consume(size);
+    if (at == 0) {
+        say(pending_.substr(0, code_point_at(pending_, 0).bytes));
+        consume(code_point_at(pending_, 0).bytes);
+        return true;
+    }
+    if (at == pending_.size() && !last && at < k_word_bytes_max) return false;
+    auto word = pending_.substr(0, at);
+    if (pending_.substr(at).starts_with('[') && word.ends_with('!')) word.pop_back();
+    const auto address = find_address(word);
+    if (address && address->begin > 0) word.resize(address->begin);
+    if (!address || address->begin > 0) {
+        say_word(word);
+        consume(word.size());
+        return true;
+    }
+    while (is_trailing(word.back())) word.pop_back();
+    if (may_pass(word)) {
+        say_word(word);
+        consume(word.size());
+        after_address_ = true;
+    } else {
+        drop(word.size());
+    }
     return true;
 }
 
-/// Only what a passage shows, and nothing that could carry data out: no query, no fragment, no
-/// credentials.
-bool CitationFilter::url_allowed(std::string_view url) const {
-    if (!is_url(url) || url.find_first_of("?#@") != std::string_view::npos) return false;
+/// Only what a passage shows, and nothing that runs or could carry data out: no query, no fragment,
+/// no credentials.
+bool CitationFilter::may_pass(std::string_view url) const {
+    const auto address = find_address(url);
+    if (!address || address->begin != 0 || !address->may_pass || url.starts_with(':') ||
+        url.find_first_of("?#") != std::string_view::npos ||
+        (url.contains('@') && !address->is_email))
+        return false;
     return std::ranges::any_of(passages_, [&](const Passage& passage) {
         for (std::size_t at = 0; (at = passage.text.find(url, at)) != std::string_view::npos;
              ++at) {
-            const auto end = at + url.size();
-            if (end == passage.text.size() || ends_url(code_point_at(passage.text, end).value))
-                return true;
-            if (std::string_view(".,;:!?").find(passage.text[end]) != std::string_view::npos)
+            if (at > 0 && in_name(passage.text[at - 1])) continue;
+            auto end = at + url.size();
+            while (end < passage.text.size() && is_trailing(passage.text[end])) ++end;
+            if (end == passage.text.size() || ends_word(code_point_at(passage.text, end).value))
                 return true;
         }
         return false;
@@ -306,10 +352,13 @@ void CitationFilter::cite(const Mark& mark) {
         }
         if (!verified) {
             ++refused_;
+            dropped_ = true;
             continue;
         }
         if (out_.empty()) out_.emplace_back();
+        keep_apart("[");
         out_.back().text += "[" + std::to_string(number) + "]";
+        last_ = ']';
         out_.back().citations.push_back({number - 1, std::move(quote)});
     }
 }
@@ -322,11 +371,49 @@ std::string CitationFilter::claim() const {
                                             sentences.back().end - sentences.back().begin);
 }
 
+void CitationFilter::drop(std::size_t bytes) {
+    ++refused_;
+    dropped_ = true;
+    consume(bytes);
+}
+
+/// What stood on both sides of something dropped does not grow together.
+void CitationFilter::say_word(std::string_view word) {
+    const bool apart = ends_word(last_) && last_ != U'<';
+    const bool joins = dropped_ && !apart && !std::ranges::all_of(word, is_trailing);
+    if (joins) say(" ");
+    say(word);
+}
+
+/// Between what went out and `next`: no link, image or definition of a link arises from pieces, and
+/// an address that went through ends where we saw its end.
+void CitationFilter::keep_apart(std::string_view next) {
+    const bool space = is_space(code_point_at(next, 0).value);
+    const bool punctuation = std::ranges::all_of(next, is_trailing) || next == ")";
+    const bool link = last_ == U']' && (next[0] == '(' || next[0] == ':');
+    const bool image = last_ == U'!' && next[0] == '[';
+    if ((after_address_ && !space && !punctuation) || link || image) {
+        if (out_.empty()) out_.emplace_back();
+        out_.back().text += ' ';
+        said_ += ' ';
+    }
+    after_address_ = after_address_ && punctuation;
+}
+
 void CitationFilter::say(std::string_view text) {
     if (text.empty()) return;
+    if (text == "]" && ends_like_mark(said_)) {  // from pieces: read as one, it was refused
+        ++refused_;
+        return;
+    }
     if (out_.empty() || !out_.back().citations.empty()) out_.emplace_back();
+    keep_apart(text);
     out_.back().text += text;
     said_ += text;
+    auto begin = text.size() - 1;
+    while (begin > 0 && (static_cast<unsigned char>(text[begin]) & 0xC0) == 0x80) --begin;
+    last_ = code_point_at(text, begin).value;
+    dropped_ = false;
     if (said_.size() > 2 * k_said_bytes_max) {
         auto cut = said_.size() - k_said_bytes_max;
         while (cut < said_.size() && (static_cast<unsigned char>(said_[cut]) & 0xC0) == 0x80) ++cut;

@@ -22,12 +22,16 @@ struct Citation {
 /// Whether the passage holds the quotation: the same text once widths, case and white space are
 /// folded, at least three characters.
 [[nodiscard]] bool holds_quote(const Passage& passage, std::string_view quote);
-/// Whether the passage supports a sentence: at least 0.9 of its terms stand there.
+/// Whether the passage supports a sentence: it has two terms or more, and
+/// at least 0.9 of them stand in the text (anybody
+/// can write a title).
 [[nodiscard]] bool supports(const Passage& passage, std::string_view sentence);
 
 /// Understands `[2: "quoted text"]`, and plain `[2]` or `[1, 2]`, which cite the text between
 /// quotation marks in the sentence before them, or else that whole sentence. Verified marks come
-/// out as `[2]`; the others do not come out at all.
+/// out as `[2]`; the others do not come out at all. Nor do images, HTML elements, invisible
+/// characters, and addresses that the passages do not show, in whatever syntax; a link becomes text
+/// with its address behind it. Spaces are added where pieces would make a link together.
 class CitationFilter {
  public:
     /// `passages` outlive the filter.
@@ -48,19 +52,28 @@ class CitationFilter {
 
  private:
     struct Mark;
+    void take_raw(bool last);
     std::vector<Out> drain(bool last);
     bool read_bracket(bool last);
+    bool read_image(bool last);
     bool read_link(bool image, bool last);
-    bool read_url(bool last);
+    bool read_tag(bool last);
+    bool read_word(bool last);
     void cite(const Mark& mark);
     void say(std::string_view text);
+    void say_word(std::string_view word);
+    void keep_apart(std::string_view next);
+    void drop(std::size_t bytes);
     void consume(std::size_t bytes) { pending_.erase(0, bytes); }
-    [[nodiscard]] bool url_allowed(std::string_view url) const;
+    [[nodiscard]] bool may_pass(std::string_view url) const;
     [[nodiscard]] std::string claim() const;
 
     std::span<const Passage> passages_;
-    std::string pending_;  ///< not yet checked
-    std::string said_;     ///< the end of what went out, without marks
+    std::string raw_;                               ///< the beginning of a character
+    std::string pending_;                           ///< not yet checked
+    std::string said_;                              ///< the end of what went out, without marks
+    char32_t last_ = U' ';                          ///< the last character that went out
+    bool after_address_ = false, dropped_ = false;  ///< … was the end of one, something dropped
     std::vector<Out> out_;
     std::size_t refused_ = 0;
 };

@@ -10,27 +10,6 @@ namespace {
 constexpr std::size_t k_segment_bytes_max =
     256;  // a base character with its marks; longer chains are cut
 
-bool is_removed(char32_t c) noexcept {
-    if (c < 0x20) return c != '\n';
-    if (c >= 0x7F && c <= 0x9F) return true;
-    switch (c) {
-        case 0x00AD:  // soft hyphen
-        case 0x034F:  // combining grapheme joiner
-        case 0x061C:  // Arabic letter mark
-        case 0x180E:
-        case 0x3164:  // Hangul filler
-        case 0xFEFF:
-        case 0xFFA0:
-            return true;
-        default:
-            break;
-    }
-    return (c >= 0x115F && c <= 0x1160) || (c >= 0x17B4 && c <= 0x17B5) ||
-           (c >= 0x200B && c <= 0x200F) || (c >= 0x202A && c <= 0x202E) ||
-           (c >= 0x2060 && c <= 0x206F) || (c >= 0xFE00 && c <= 0xFE0F) ||
-           (c >= 0xFFF0 && c <= 0xFFFB) || (c >= 0xE0000 && c <= 0xE0FFF);
-}
-
 /// Whether `c` may merge with the character before it under NFKC.
 bool continues(char32_t c) noexcept {
     if (c < 0x300) return false;
@@ -186,6 +165,27 @@ bool is_space(char32_t c) noexcept {
            c == 0x202F || c == 0x205F;
 }
 
+bool is_invisible(char32_t c) noexcept {
+    if (c < 0x20) return c != '\n';
+    if (c >= 0x7F && c <= 0x9F) return true;
+    switch (c) {
+        case 0x00AD:  // soft hyphen
+        case 0x034F:  // combining grapheme joiner
+        case 0x061C:  // Arabic letter mark
+        case 0x180E:
+        case 0x3164:  // Hangul filler
+        case 0xFEFF:
+        case 0xFFA0:
+            return true;
+        default:
+            break;
+    }
+    return (c >= 0x115F && c <= 0x1160) || (c >= 0x17B4 && c <= 0x17B5) ||
+           (c >= 0x200B && c <= 0x200F) || (c >= 0x202A && c <= 0x202E) ||
+           (c >= 0x2060 && c <= 0x206F) || (c >= 0xFE00 && c <= 0xFE0F) ||
+           (c >= 0xFFF0 && c <= 0xFFFB) || (c >= 0xE0000 && c <= 0xE0FFF);
+}
+
 std::string clean_text(std::string_view text) {
     std::string out;
     out.reserve(text.size());
@@ -199,7 +199,7 @@ std::string clean_text(std::string_view text) {
             out += '\n';
         } else if (c == 0xFFFD) {
             out += "\xEF\xBF\xBD";
-        } else if (!is_removed(c)) {
+        } else if (!is_invisible(c)) {
             out.append(text, at, bytes);
         }
         at += bytes;

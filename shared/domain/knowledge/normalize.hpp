@@ -26,8 +26,11 @@ void append_utf8(std::string& out, char32_t code_point);
 [[nodiscard]] bool is_word(char32_t c) noexcept;
 [[nodiscard]] bool is_space(char32_t c) noexcept;
 
-/// What is stored at ingest: valid UTF-8 with line feeds only, without control, zero-width,
-/// bidirectional, tag and variation-selector characters (they hide instructions from a reader)
+/// Control (but for the line feed), zero-width, bidirectional, tag and variation-selector
+/// characters: they hide text from a reader.
+[[nodiscard]] bool is_invisible(char32_t c) noexcept;
+
+/// What is stored at ingest: valid UTF-8 with line feeds only, without invisible characters
 /// [S14]. Newlines stay, tabs become spaces.
 [[nodiscard]] std::string clean_text(std::string_view text);
 

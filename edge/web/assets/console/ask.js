@@ -1,7 +1,9 @@
 // Questions and their cited answers.
 import { call, send } from "./api.js";
-import { alertBox, confirmed, dialog, el, t } from "./dom.js";
+import { alertBox, confirmed, dialog, el, svg, t } from "./dom.js";
 import { ask } from "./stream.js";
+
+const THUMB = "M7 11v9H4v-9zM7 11l4-8c1.5 0 2.5 1 2.5 2.5V9h5a2 2 0 0 1 2 2.3l-1.2 7a2 2 0 0 1-2 1.7H7"; // turned over: down
 
 /// The passage that a citation names, as it stands in the index.
 function openPassage(source) {
@@ -15,8 +17,8 @@ function votes(message) {
     await call("POST", `/api/v1/chats/messages/${message.id}/feedback`, { rating, ...(reason && { reason }) });
     for (const button of box.children) button.setAttribute("aria-pressed", String(button.value === rating));
   };
-  for (const [rating, sign, label] of [["up", "👍", t("役に立った", "Helpful")], ["down", "👎", t("役に立たなかった", "Not helpful")]])
-    box.append(el("button", { value: rating, "aria-label": label, "aria-pressed": String(message.feedback?.rating === rating), onclick: () => vote(rating) }, sign));
+  for (const [rating, label] of [["up", t("役に立った", "Helpful")], ["down", t("役に立たなかった", "Not helpful")]])
+    box.append(el("button", { value: rating, "aria-label": label, "aria-pressed": String(message.feedback?.rating === rating), onclick: () => vote(rating) }, svg("svg", { viewBox: "0 0 24 24", "aria-hidden": "true" }, svg("path", { d: THUMB }))));
   return box;
 }
 
