@@ -126,15 +126,19 @@ class Obedient(Model):
 
 
 class Embeddings(Server):
-    """POST /embeddings: vectors by a scripted function of the text."""
+    """POST /embeddings: vectors by a scripted function of the text; nobody is answered while `hold` is clear."""
 
     def __init__(self, vector):
         super().__init__(self.answer)
-        self.vector, self.requests = vector, []
+        self.vector, self.requests, self.hold, self.waiting = vector, [], threading.Event(), 0
+        self.hold.set()
 
     def answer(self, request):
         asked = json.loads(request.body)
         self.requests.append(asked)
+        self.waiting += 1
+        self.hold.wait(60)
+        self.waiting -= 1
         data = [{"object": "embedding", "index": i, "embedding": self.vector(text)} for i, text in enumerate(asked["input"])]
         request.reply(200, {"object": "list", "data": data, "model": "stub-embedding", "usage": {"prompt_tokens": 7, "total_tokens": 7}})
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <boost/asio/this_coro.hpp>
+#include <boost/json/parse.hpp>
 #include <charconv>
 
 #include "edge/middleware/multipart.hpp"
@@ -31,6 +32,7 @@ constexpr std::size_t k_field_bytes_max = 8192;
 constexpr std::size_t k_sniff_bytes = 4096;
 constexpr auto k_write_timeout = std::chrono::seconds(5);
 constexpr auto k_retry_pause = std::chrono::milliseconds(100);
+constexpr auto k_live_timeout = std::chrono::milliseconds(250);
 constexpr auto k_claim_stale = std::chrono::seconds(60);
 
 json::Object file_json(const File& file) {
@@ -40,7 +42,13 @@ json::Object file_json(const File& file) {
                      {"title", file.title},
                      {"status", file.status},
                      {"file_size", file.file_size},
-                     {"created_at", base::rfc3339(file.created_at)}};
+                     {"created_at", base::rfc3339(file.created_at)},
+                     {"updated_at", base::rfc3339(file.updated_at)},
+                     {"description", nullptr},
+                     {"tags", json::Array(file.tags.begin(), file.tags.end())},
+                     {"chunk_count", file.chunk_count},
+                     {"job_id", file.job.str()}};
+    if (file.description) out["description"] = *file.description;
     if (file.reason) out["reason"] = *file.reason;
     return out;
 }
@@ -52,6 +60,11 @@ Task<Result<Response>> list(Ports ports, Exchange& exchange) {
     CO_TRY(filter.file_type, choice_param(exchange, "file_type", {"pdf", "txt", "docx"}));
     CO_TRY(filter.status,
            choice_param(exchange, "status", {"pending", "processing", "completed", "failed"}));
+    filter.tag = exchange.request.query_param("tag");
+    if (filter.tag && (filter.tag->size() > 1000 || filter.tag->find('\0') != std::string::npos)) {
+        co_return fail(ErrorCode::invalid, "tag: must be at most 1000 bytes of text",
+                       {.field = "tag"});
+    }
     filter.search = exchange.request.query_param("search");
     if (filter.search &&
         (filter.search->size() > 1000 || filter.search->find('\0') != std::string::npos)) {
@@ -318,6 +331,9 @@ Task<Result<Response>> upload(Ports ports, Exchange& exchange) {
                .status = "pending",
                .file_size = static_cast<std::int64_t>(file.object.size),
                .created_at = base::uuid_time(file.id.uuid),
+               .updated_at = base::uuid_time(file.id.uuid),
+               .description = file.description,
+               .tags = file.tags,
                .job = job.id};
     std::vector<domain::jobs::NewJob> announced;
     announced.push_back(std::move(job));
@@ -325,13 +341,98 @@ Task<Result<Response>> upload(Ports ports, Exchange& exchange) {
     co_return uploaded(ports, shown);
 }
 
+std::unexpected<Error> no_file() {
+    return fail(ErrorCode::not_found, "there is no such file");
+}
+
+/// The file of the path; `not_found` for one of another tenant too.
+Task<Result<File>> own_file(Ports ports, Exchange& exchange) {
+    const auto id = base::FileId::parse(exchange.request.params.at(0));
+    if (!id) co_return no_file();
+    CO_TRY(auto file, co_await ports.files.find(exchange.who().tenant, *id, exchange.deadline));
+    if (!file) co_return no_file();
+    co_return std::move(*file);
+}
+
+Task<Result<Response>> read(Ports ports, Exchange& exchange) {
+    CO_TRY(const auto file, co_await own_file(ports, exchange));
+    auto body = file_json(file);
+    body["progress"] = nullptr;
+    if (file.status == "processing") {
+        CO_TRY(const auto job, co_await ports.jobs.reader.find(file.job, exchange.deadline));
+        const auto live = job ? co_await ports.jobs.live.progress(job->id, job->attempt,
+                                                                  Deadline::in(k_live_timeout))
+                              : Result<std::optional<std::string>>(std::nullopt);
+        if (live && *live) body["progress"] = boost::json::parse(**live);
+    }
+    co_return middleware::json_response(200, json::dump(body));
+}
+
+json::Object chunk_json(const domain::knowledge::StoredChunk& chunk) {
+    return {{"chunk_index", chunk.index},
+            {"page_first", chunk.page_first},
+            {"page_last", chunk.page_last},
+            {"text", chunk.text}};
+}
+
+Task<Result<Response>> list_chunks(Ports ports, Exchange& exchange) {
+    CO_TRY(const auto skip, integer_param(exchange, "skip", 0, 0, 1'000'000'000));
+    CO_TRY(const auto limit, integer_param(exchange, "limit", 50, 1, 200));
+    const auto id = base::FileId::parse(exchange.request.params.at(0));
+    if (!id) co_return no_file();
+    CO_TRY(const auto chunks,
+           co_await ports.files.chunks(exchange.who().tenant, *id, skip, limit, exchange.deadline));
+    if (!chunks) co_return no_file();
+    json::Array body;
+    for (const auto& chunk : *chunks) body.push_back(chunk_json(chunk));
+    co_return middleware::json_response(200, json::dump(body));
+}
+
+Task<Result<Response>> read_chunk(Ports ports, Exchange& exchange) {
+    const auto id = base::FileId::parse(exchange.request.params.at(0));
+    const auto text = exchange.request.params.at(1);
+    std::int32_t index = 0;
+    const auto [end, ec] = std::from_chars(text.data(), text.data() + text.size(), index);
+    if (!id || ec != std::errc{} || end != text.data() + text.size() || index < 0)
+        co_return fail(ErrorCode::not_found, "there is no such passage");
+    CO_TRY(const auto chunks,
+           co_await ports.files.chunks(exchange.who().tenant, *id, index, 1, exchange.deadline));
+    if (!chunks || chunks->empty() || chunks->front().index != index)
+        co_return fail(ErrorCode::not_found, "there is no such passage");
+    co_return middleware::json_response(200, json::dump(chunk_json(chunks->front())));
+}
+
+Task<Result<Response>> reindex(Ports ports, Exchange& exchange) {
+    CO_TRY_VOID(require_admin(exchange));
+    CO_TRY_VOID(co_await take_user_rate(ports, exchange, "uploads", ports.deployment.upload_rate));
+    const auto id = base::FileId::parse(exchange.request.params.at(0));
+    if (!id) co_return no_file();
+    const auto& who = exchange.who();
+    domain::jobs::NewJob job{.tenant = who.tenant,
+                             .owner = who.user,
+                             .kind = ports.catalog.kind("knowledge.embed"),
+                             .lane = "bulk",
+                             .order_key = {},
+                             .trace = exchange.trace,
+                             .input = {}};
+    const auto outbox = base::uuid_v7();
+    CO_TRY(auto accepted, co_await ports.files.reindex(who.tenant, *id, std::move(job), outbox,
+                                                       exchange.deadline));
+    if (!accepted) co_return no_file();
+    const domain::jobs::Accepted shown{.id = accepted->id};
+    std::vector<domain::jobs::NewJob> announced;
+    announced.push_back(std::move(*accepted));
+    ports.publisher.publish({outbox, std::move(announced)});
+    co_return ports.gate.accepted_response(shown, domain::jobs::Status::queued, {});
+}
+
 Task<Result<Response>> remove(Ports ports, Exchange& exchange) {
     CO_TRY_VOID(require_admin(exchange));
     const auto id = base::FileId::parse(exchange.request.params.at(0));
-    if (!id) co_return fail(ErrorCode::not_found, "there is no such file");
+    if (!id) co_return no_file();
     CO_TRY(const auto object,
            co_await ports.files.remove(exchange.who().tenant, *id, exchange.deadline));
-    if (!object) co_return fail(ErrorCode::not_found, "there is no such file");
+    if (!object) co_return no_file();
     (void)co_await ports.objects.remove(*object);  // an object without a row is swept
     co_return middleware::json_response(
         200, json::dump(json::Object{{"message", "ファイルが削除されました"}}));
@@ -349,6 +450,13 @@ std::vector<Endpoint> contents_endpoints(Ports ports) {
          Auth::bearer,
          with(upload),
          {.bytes_max = k_body_bytes_max, .stream = true}},
+        {Method::get, "/api/v1/contents/{file_id}", "getContent", Auth::bearer, with(read)},
+        {Method::get, "/api/v1/contents/{file_id}/chunks", "listChunks", Auth::bearer,
+         with(list_chunks)},
+        {Method::get, "/api/v1/contents/{file_id}/chunks/{chunk_index}", "getChunk", Auth::bearer,
+         with(read_chunk)},
+        {Method::post, "/api/v1/contents/{file_id}/reindex", "reindexContent", Auth::bearer,
+         with(reindex)},
         {Method::del, "/api/v1/contents/{file_id}", "deleteContent", Auth::bearer, with(remove)},
     };
 }

@@ -23,9 +23,10 @@ SELECT * FROM (
                 WHEN j.status = 'running' THEN 'processing'
                 WHEN j.status IN ('dead', 'cancelled', 'failed') THEN 'failed'
                 ELSE 'pending' END AS status,
-           f.file_size, f.created_at, f.description, f.reason, f.tags, f.job_id, f.chunk_count
+           f.file_size, f.created_at, f.description, f.reason, f.tags, f.job_id, f.chunk_count, f.updated_at
       FROM files f LEFT JOIN jobs j ON j.id = f.job_id
      WHERE f.tenant_id = $1 AND ($2::text IS NULL OR f.file_type = $2) AND ($6::uuid IS NULL OR f.job_id = $6)
+       AND ($8::uuid IS NULL OR f.id = $8) AND ($9::text IS NULL OR $9 = ANY (f.tags))
        AND ($4::text IS NULL OR strpos(lower(f.file_name || ' ' || f.title || ' ' || coalesce(f.description, '')), lower($4)) > 0)
 ) shown
  WHERE $3::text IS NULL OR status = $3
@@ -44,12 +45,25 @@ SELECT $1, $2, $3, c.chunk_index, c.page_first, c.page_last, c.text, c.terms
        AS c (chunk_index, page_first, page_last, text, terms)
 ON CONFLICT DO NOTHING)sql"};
 const Statement k_publish{"files_publish", R"sql(
-UPDATE files SET generation = $2, chunk_count = $3, status = 'completed', reason = NULL, updated_at = now() WHERE id = $1)sql"};
+UPDATE files SET generation = $2, chunk_count = $3, status = 'completed', reason = NULL, updated_at = now()
+ WHERE id = $1 AND generation < $2)sql"};
 const Statement k_prune{"chunks_prune",
-                        "DELETE FROM chunks WHERE file_id = $1 AND generation <> $2"};
+                        "DELETE FROM chunks c USING files f WHERE c.file_id = $1 AND f.id = $1 AND "
+                        "c.generation < f.generation"};
+// What it had before stays.
 const Statement k_fail{
     "files_fail",
-    "UPDATE files SET status = 'failed', reason = $2, updated_at = now() WHERE id = $1"};
+    "UPDATE files SET status = CASE WHEN generation > 0 THEN 'completed' ELSE 'failed' END, "
+    "reason = $2, updated_at = now() WHERE id = $1"};
+const Statement k_chunks{"files_chunks", R"sql(
+SELECT c.chunk_index, c.page_first, c.page_last, c.text FROM files f
+  LEFT JOIN chunks c ON c.file_id = f.id AND c.generation = f.generation AND c.chunk_index >= $3
+ WHERE f.tenant_id = $1 AND f.id = $2 ORDER BY c.chunk_index LIMIT $4)sql"};
+const Statement k_source{"files_source", R"sql(
+SELECT file_name, file_type, title, object_key, file_size, sha256 FROM files WHERE tenant_id = $1 AND id = $2)sql"};
+const Statement k_reindex{"files_reindex", R"sql(
+UPDATE files SET job_id = $3, status = CASE WHEN generation > 0 THEN status ELSE 'pending' END, reason = NULL, updated_at = now()
+ WHERE tenant_id = $1 AND id = $2 RETURNING id)sql"};
 
 File file_of(const postgres::Row& row) {
     return {.id = row.get<FileId>(0),
@@ -59,6 +73,7 @@ File file_of(const postgres::Row& row) {
             .status = row.get<std::string>(4),
             .file_size = row.get<std::int64_t>(5),
             .created_at = row.get<base::WallTime>(6),
+            .updated_at = row.get<base::WallTime>(12),
             .description = row.get<std::optional<std::string>>(7),
             .reason = row.get<std::optional<std::string>>(8),
             .tags = row.get<std::vector<std::string>>(9),
@@ -114,7 +129,7 @@ Task<Result<std::vector<File>>> Files::list(TenantId tenant, FileFilter filter, 
     std::vector<postgres::Call> calls;
     calls.push_back(postgres::set_tenant(tenant));
     calls.push_back(postgres::call(k_list, tenant, filter.file_type, filter.status, filter.search,
-                                   filter.skip, std::nullopt, filter.limit));
+                                   filter.skip, filter.job, filter.limit, filter.id, filter.tag));
     CO_TRY(const auto results, co_await app_.transaction(std::move(calls), deadline));
     std::vector<File> files;
     for (std::size_t r = 0; r < results[1].size(); ++r) files.push_back(file_of(results[1][r]));
@@ -123,14 +138,59 @@ Task<Result<std::vector<File>>> Files::list(TenantId tenant, FileFilter filter, 
 
 Task<Result<std::optional<File>>> Files::find_by_job(TenantId tenant, base::JobId job,
                                                      Deadline deadline) {
+    CO_TRY(auto found, co_await list(tenant, {.limit = 1, .job = job}, deadline));
+    if (found.empty()) co_return std::nullopt;
+    co_return std::move(found.front());
+}
+
+Task<Result<std::optional<File>>> Files::find(TenantId tenant, FileId id, Deadline deadline) {
+    CO_TRY(auto found, co_await list(tenant, {.limit = 1, .id = id}, deadline));
+    if (found.empty()) co_return std::nullopt;
+    co_return std::move(found.front());
+}
+
+Task<Result<std::optional<std::vector<StoredChunk>>>> Files::chunks(TenantId tenant, FileId id,
+                                                                    std::int64_t first,
+                                                                    std::int64_t limit,
+                                                                    Deadline deadline) {
     std::vector<postgres::Call> calls;
     calls.push_back(postgres::set_tenant(tenant));
-    const std::optional<std::string> any;
-    calls.push_back(
-        postgres::call(k_list, tenant, any, any, any, std::int64_t{0}, job, std::int64_t{1}));
+    calls.push_back(postgres::call(k_chunks, tenant, id, first, limit));
     CO_TRY(const auto results, co_await app_.transaction(std::move(calls), deadline));
-    if (results[1].empty()) co_return std::optional<File>();
-    co_return std::optional<File>(file_of(results[1][0]));
+    if (results[1].empty()) co_return std::nullopt;
+    std::vector<StoredChunk> out;
+    for (std::size_t r = 0; r < results[1].size(); ++r) {
+        const auto row = results[1][r];
+        if (row.is_null(0)) break;  // the file alone
+        out.push_back({row.get<std::int32_t>(0), row.get<std::int32_t>(1), row.get<std::int32_t>(2),
+                       row.get<std::string>(3)});
+    }
+    co_return out;
+}
+
+Task<Result<std::optional<jobs::NewJob>>> Files::reindex(TenantId tenant, FileId id,
+                                                         jobs::NewJob job, base::Uuid outbox,
+                                                         Deadline deadline) {
+    std::vector<postgres::Call> look;
+    look.push_back(postgres::set_tenant(tenant));
+    look.push_back(postgres::call(k_source, tenant, id));
+    CO_TRY(const auto found, co_await app_.transaction(std::move(look), deadline));
+    if (found[1].empty()) co_return std::nullopt;
+    const auto row = found[1][0];
+    job.input = to_json({.file = id,
+                         .file_name = row.get<std::string>(0),
+                         .file_type = row.get<std::string>(1),
+                         .title = row.get<std::string>(2),
+                         .object = {.key = row.get<std::string>(3),
+                                    .size = static_cast<std::uint64_t>(row.get<std::int64_t>(4)),
+                                    .sha256 = row.get<std::string>(5)}});
+    std::vector<postgres::Call> calls;
+    calls.push_back(postgres::set_tenant(tenant));
+    calls.push_back(postgres::call(k_reindex, tenant, id, job.id));
+    for (auto& call : jobs::insert_jobs(std::span(&job, 1), outbox))
+        calls.push_back(std::move(call));
+    CO_TRY_VOID(co_await app_.transaction(std::move(calls), deadline));
+    co_return job;  // deleted meanwhile: the job will say so
 }
 
 Task<Result<std::optional<std::string>>> Files::remove(TenantId tenant, FileId id,

@@ -32,7 +32,7 @@ struct File {
     std::string file_name, file_type, title;
     std::string status;  ///< pending | processing | completed | failed
     std::int64_t file_size = 0;
-    base::WallTime created_at;
+    base::WallTime created_at, updated_at;
     std::optional<std::string> description, reason;
     std::vector<std::string> tags;
     base::JobId job;
@@ -41,7 +41,15 @@ struct File {
 
 struct FileFilter {
     std::int64_t skip = 0, limit = 100;
-    std::optional<std::string> file_type, status, search;
+    std::optional<std::string> file_type, status, search, tag;
+    std::optional<base::JobId> job;  ///< whose embedding job this is
+    std::optional<FileId> id;
+};
+
+/// A passage of a document as it is searched.
+struct StoredChunk {
+    std::int32_t index = 0, page_first = 1, page_last = 1;
+    std::string text;
 };
 
 /// What the embedding job is asked to do; the event's data (millrace.document.uploaded.v1).
@@ -70,6 +78,16 @@ class Files {
     Task<Result<std::vector<File>>> list(TenantId tenant, FileFilter filter, Deadline deadline);
     Task<Result<std::optional<File>>> find_by_job(TenantId tenant, base::JobId job,
                                                   Deadline deadline);
+    Task<Result<std::optional<File>>> find(TenantId tenant, FileId id, Deadline deadline);
+    /// Of the live generation, from `first` on; nullopt when there is no such file.
+    Task<Result<std::optional<std::vector<StoredChunk>>>> chunks(TenantId tenant, FileId id,
+                                                                 std::int64_t first,
+                                                                 std::int64_t limit,
+                                                                 Deadline deadline);
+    /// `job` (whose input is filled in) is to make its chunks anew, in one transaction with its
+    /// announcement; until it has, the old ones are searched. Nullopt when there is no such file.
+    Task<Result<std::optional<jobs::NewJob>>> reindex(TenantId tenant, FileId id, jobs::NewJob job,
+                                                      base::Uuid outbox, Deadline deadline);
     /// The object to remove; nullopt when there is no such file.
     Task<Result<std::optional<std::string>>> remove(TenantId tenant, FileId id, Deadline deadline);
 
