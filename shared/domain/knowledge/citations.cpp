@@ -381,7 +381,7 @@ void CitationFilter::drop(std::size_t bytes) {
 void CitationFilter::say_word(std::string_view word) {
     const bool apart = ends_word(last_) && last_ != U'<';
     const bool joins =
-        dropped_ && !apart && (word == ":" || !std::ranges::all_of(word, is_trailing));
+        dropped_ && !apart && (word.starts_with(':') || !std::ranges::all_of(word, is_trailing));
     if (joins) say(" ");
     say(word);
 }
