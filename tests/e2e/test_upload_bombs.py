@@ -234,6 +234,23 @@ class Bombs(unittest.TestCase):
                 self.assertEqual((answer.status, answer.json["error_code"]), (422, "VALIDATION_ERROR"), answer.text)
                 self.assertIn("file", answer.json["detail"])
 
+    def test_what_is_wrong_behind_the_file_leaves_no_object(self):
+        def part(head, content):
+            return b"--x\r\nContent-Disposition: form-data; " + head + b"\r\n\r\n" + content + b"\r\n"
+        file, end = part(b'name="file"; filename="a.txt"', b"a text"), b"--x--\r\n"
+        for name, body in (("title", file + part(b'name="title"', b"t" * 256) + end), ("encoding", file + part(b'name="tags"', b"\xff") + end),
+                           ("second", file + file + end), ("cut", file), ("large", file + part(b'name="description"', b"d" * 9000) + end)):
+            with self.subTest(name):
+                answer = self.me.call("POST", "/api/v1/contents/upload", body, {"Content-Type": "multipart/form-data; boundary=x"})
+                self.assertEqual(answer.status, 422, answer.text)
+        kept = sum(len(names) for _, _, names in os.walk(os.path.join(self.stack.env["MILLRACE_OBJECT_DIR"])))
+        self.assertEqual(kept, int(self.stack.sql("SELECT count(*) FROM files")))
+
+    def test_names_and_titles_hide_nothing(self):
+        answer = self.me.upload("invoice\u202efdp.txt", b"a text", {"title": "Free\u200b \U000e0041offer\u2066"})
+        self.assertEqual((answer.status, answer.json["file_name"], answer.json["title"]), (201, "invoicefdp.txt", "Free offer"))
+        self.me.wait_job(answer.headers["link"].split(">")[0].rsplit("/", 1)[1])
+
 
 if __name__ == "__main__":
     unittest.main(verbosity=2)
