@@ -101,6 +101,45 @@ class Matrix(unittest.TestCase):
                     self.assertIn(answer.status, (403, 404), f"{operation}: {answer.text}")
                     self.assertNotIn(other.email, answer.text)
 
+    def belongings(self, owner):
+        """Something of every kind that has an id, by the name of the parameter that takes it."""
+        client = Client(self.edge, owner.token)
+        file = client.upload("mine.txt", b"The secret recipe needs three eggs.")
+        client.wait_job(file.headers["link"].split(">")[0].rsplit("/", 1)[1])
+        answer = client.call("POST", "/api/v1/chats/rag", {"query": "How many eggs does the secret recipe need?"}).json
+        key = client.call("POST", "/api/v1/api-keys", {"provider": "openai", "model": "gpt-4", "api_key": "sk-of-the-owner"})
+        invited = client.call("POST", f"/api/v1/tenants/{owner.tenant}/invitations", {"email": "new@example.com", "role": "OPERATOR"})
+        self.assertEqual((file.status, key.status, invited.status), (201, 201, 201), f"{key.text} {invited.text}")
+        return {"file_id": file.json["id"], "conversation_id": answer["conversation_id"], "message_id": answer["message_id"],
+                "api_key_id": key.json["id"], "invitation_id": invited.json["id"], "user_id": owner.user, "chunk_index": 0}
+
+    def test_an_id_of_others_answers_as_an_unknown_one(self):
+        owner = Account(self.stack, "knowledge", "ADMIN")
+        stranger = Account(self.stack, "knowledge", "ADMIN")
+        colleague = Account(self.stack, "knowledge", "ADMIN", owner=False, tenant=owner.tenant)
+        theirs, tried = self.belongings(owner), set()
+        for operation in self.secured:
+            names = {p["name"] for p in operation.parameters("path")} & set(theirs)
+            if operation.surface != "knowledge" or not names:
+                continue
+            personal = names & {"conversation_id", "message_id"}
+            for who in (stranger, colleague) if personal else (stranger,):
+                with self.subTest(f"{operation} as {'a colleague' if who is colleague else 'a stranger'}"):
+                    answers = []
+                    for ids in (theirs, {"chunk_index": 0}):
+                        given = {"tenant_id": who.tenant, **ids}
+                        answers.append(self.call(operation, who.token, lambda p, given=given: given.get(p["name"], uuid.uuid4())))
+                    foreign, unknown = ((a.status, {**a.json, "timestamp": None}, sorted(set(a.headers) - {"date"})) for a in answers)
+                    self.assertEqual(foreign[0], 404, answers[0].text)
+                    self.assertEqual(foreign, unknown)
+                    tried.add(str(operation))
+        self.assertGreaterEqual(len(tried), 8)
+        print(f"{len(tried)} operations know no id of others")
+        client = Client(self.edge, owner.token)
+        self.assertEqual(client.call("GET", f"/api/v1/chats/{theirs['conversation_id']}").status, 200)
+        for path in ("/api/v1/contents", "/api/v1/api-keys", f"/api/v1/tenants/{owner.tenant}/invitations"):
+            self.assertEqual(len(client.call("GET", path).json), 1, path)
+
     def test_revoked_acts_within_five_seconds(self):
         account = Account(self.stack, "knowledge")
         client = Client(self.edge, account.token)

@@ -72,7 +72,7 @@ class Local(Chats):
     def test_a_conversation_is_read_exported_and_deleted(self):
         first = self.ask("夏季休暇は何日取得できますか？")
         path = f"/api/v1/chats/{first['conversation_id']}"
-        self.ask("<script>alert(1)</script> の意味は？", session_id=first["conversation_id"])
+        self.ask("<script>alert(1)</script> ![x](https://evil.example/x) \\[y](z) の意味は？", session_id=first["conversation_id"])
         listed = self.me.call("GET", "/api/v1/chats?limit=1").json
         self.assertEqual([(c["conversation_id"], c["title"], c["message_count"]) for c in listed], [(first["conversation_id"], "夏季休暇は何日取得できますか？", 4)])
         whole = self.me.call("GET", path).json
@@ -87,6 +87,7 @@ class Local(Chats):
         self.assertTrue(text.headers["content-type"].startswith("text/markdown"))
         self.assertIn("夏季休暇は何日取得できますか？", text.text)
         self.assertNotIn("<script>", text.text)
+        self.assertIn(r"!\[x](https://evil.example/x) \\\[y](z)", text.text)
         self.refused(self.me.call("GET", path + "/export?format=pdf"), 422, "VALIDATION_ERROR", "format")
 
         stranger = register(self.stack.edge())

@@ -179,6 +179,7 @@ class Injection(unittest.TestCase):
             self.assertIsNone(INVISIBLE.search(request["body"]["messages"][-1]["content"]))
             seen |= set(Obedient.MARK.findall(sent))
         self.assertEqual(len(seen), len(INJECTIONS))
+        self.assertGreaterEqual(sum(len(request["body"]["messages"]) > 2 for request in self.model.requests), len(INJECTIONS))  # with history
         print(f"{len(INJECTIONS)} injections of {len(kinds)} kinds, {len(self.model.requests)} answers, "
               f"{sum(len(r['said']) for r in self.model.requests) >> 10} KiB said in obedience")
 

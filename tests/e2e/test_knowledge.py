@@ -63,7 +63,7 @@ class Knowledge(unittest.TestCase):
         answer = self.ask(QUESTION_JA)
         self.assertEqual(answer.status, 200, answer.text)
         self.check_answer(answer.json, "staff-handbook-ja.pdf", "6か月が経過した日に10日")
-        self.assertEqual(set(answer.json), {"answer", "sources", "conversation_id", "metadata"})
+        self.assertEqual(set(answer.json), {"answer", "sources", "conversation_id", "message_id", "metadata"})
         self.assertEqual(set(answer.json["metadata"]), {"model", "tokens_in", "tokens_out", "latency_ms"})
 
     def test_prefer_wait(self):

@@ -1,8 +1,10 @@
 """Counterparts on loopback: an OpenAI-compatible model that says what the test scripts, a Pinecone index, a collector of OTLP traces."""
+import base64
 import http.server
 import json
 import random
 import re
+import struct
 import threading
 import urllib.parse
 
@@ -39,6 +41,15 @@ class Server:
         self.server.server_close()
 
 
+CREATED = 1750000000
+USAGE = {"prompt_tokens": 111, "completion_tokens": 22, "total_tokens": 133}
+
+
+def refusal(message, kind="invalid_request_error", code=None):
+    """An error body as the API documents it."""
+    return {"error": {"message": message, "type": kind, "param": None, "code": code}}
+
+
 class Model(Server):
     """POST /chat/completions. `script` is a list of steps: text is streamed as one delta, "STALL" stops until close(), "CUT" drops
     the connection, an integer is the HTTP status of a refusal. Requests are kept with their headers."""
@@ -51,10 +62,17 @@ class Model(Server):
         asked = json.loads(request.body)
         self.requests.append({"path": request.path, "headers": dict(request.headers), "body": asked})
         if isinstance(self.script[0], int):
-            return request.reply(self.script[0], {"error": {"message": "scripted"}})
-        self.stream(request, self.script)
+            return request.reply(self.script[0], refusal("scripted"))
+        self.give(request, asked, self.script)
 
-    def stream(self, request, steps):
+    def give(self, request, asked, steps):
+        if asked.get("stream"):
+            return self.stream(request, steps, asked.get("stream_options", {}).get("include_usage"))
+        message = {"role": "assistant", "content": "".join(steps), "refusal": None}
+        request.reply(200, {"id": "c1", "object": "chat.completion", "created": CREATED, "model": self.name, "usage": USAGE,
+                            "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}]})
+
+    def stream(self, request, steps, include_usage):
         request.send_response(200)
         request.send_header("Content-Type", "text/event-stream")
         request.send_header("Connection", "close")
@@ -66,13 +84,14 @@ class Model(Server):
                 return
             if step == "CUT":
                 return
-            self.say(request, {"choices": [{"index": 0, "delta": {"content": step}}]})
+            self.say(request, {"choices": [{"index": 0, "delta": {"content": step}, "finish_reason": None}]})
         self.say(request, {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
-        self.say(request, {"choices": [], "usage": {"prompt_tokens": 111, "completion_tokens": 22}})
+        if include_usage:
+            self.say(request, {"choices": [], "usage": USAGE})
         request.wfile.write(b"data: [DONE]\n\n")
 
     def say(self, request, chunk):
-        chunk = {"id": "c1", "object": "chat.completion.chunk", "model": self.name, **chunk}
+        chunk = {"id": "c1", "object": "chat.completion.chunk", "created": CREATED, "model": self.name, **chunk}
         request.wfile.write(b"data: " + json.dumps(chunk).encode() + b"\n\n")
         request.wfile.flush()
 
@@ -122,15 +141,16 @@ class Obedient(Model):
             size = cuts.choice((1, 5, 40, 200, 400))
             steps.append(text[at:at + size])
             at += size
-        self.stream(request, steps)
+        self.give(request, asked, steps)
 
 
 class Embeddings(Server):
-    """POST /embeddings: vectors by a scripted function of the text; nobody is answered while `hold` is clear."""
+    """POST /embeddings: vectors by a scripted function of the text, as numbers or as base64 of little-endian floats. `refuses` is the
+    HTTP status of a refusal, while it is set; nobody is answered while `hold` is clear."""
 
     def __init__(self, vector):
         super().__init__(self.answer)
-        self.vector, self.requests, self.hold, self.waiting = vector, [], threading.Event(), 0
+        self.vector, self.requests, self.refuses, self.hold, self.waiting = vector, [], None, threading.Event(), 0
         self.hold.set()
 
     def answer(self, request):
@@ -139,74 +159,17 @@ class Embeddings(Server):
         self.waiting += 1
         self.hold.wait(60)
         self.waiting -= 1
-        data = [{"object": "embedding", "index": i, "embedding": self.vector(text)} for i, text in enumerate(asked["input"])]
+        if self.refuses:
+            return request.reply(self.refuses, refusal("scripted", "server_error"))
+        texts = [asked["input"]] if isinstance(asked["input"], str) else asked["input"]
+        data = [{"object": "embedding", "index": i, "embedding": self.spelled(self.vector(text), asked)} for i, text in enumerate(texts)]
         request.reply(200, {"object": "list", "data": data, "model": "stub-embedding", "usage": {"prompt_tokens": 7, "total_tokens": 7}})
 
-
-class Pinecone(Server):
-    """A Pinecone index: POST /vectors/upsert, /vectors/delete, /query. Refuses what the real one refuses: another key, too many records
-    or bytes, other dimensions. `lag`: writes are not seen by queries until settle(); `refuse`: a status for every call."""
-
-    def __init__(self, key, dimensions):
-        super().__init__(self.answer)
-        self.key, self.dimensions, self.lag, self.refuse = key, dimensions, False, None
-        self.spaces, self.pending, self.requests, self.lock = {}, [], [], threading.Lock()
-
-    def answer(self, request):
-        if self.refuse or request.headers.get("Api-Key") != self.key:
-            return request.reply(self.refuse or 401, {"code": 16, "message": "scripted" if self.refuse else "Invalid API Key", "details": []})
-        if not request.headers.get("X-Pinecone-Api-Version") or len(request.body) > 2 << 20:
-            return request.reply(400, {"code": 3, "message": "no version, or more than 2 MB", "details": []})
-        asked = json.loads(request.body)
-        with self.lock:
-            self.requests.append((request.path, asked))
-            status, body = {"/vectors/upsert": self.upsert, "/vectors/delete": self.delete, "/query": self.query}[request.path](asked)
-        request.reply(status, body)
-
-    def upsert(self, asked):
-        vectors = asked["vectors"]
-        if not 1 <= len(vectors) <= 1000:
-            return 400, {"code": 3, "message": f"{len(vectors)} records", "details": []}
-        for vector in vectors:
-            if len(vector["values"]) != self.dimensions:
-                return 400, {"code": 3, "message": f"Vector dimension {len(vector['values'])} does not match the dimension of the index "
-                                                   f"{self.dimensions}", "details": []}
-        self.write(lambda: self.spaces.setdefault(asked["namespace"], {}).update({v["id"]: v for v in vectors}))
-        return 200, {"upsertedCount": len(vectors)}
-
-    def delete(self, asked):
-        if not 1 <= len(asked["ids"]) <= 1000:
-            return 400, {"code": 3, "message": "ids", "details": []}
-        self.write(lambda: [self.spaces.get(asked["namespace"], {}).pop(one, None) for one in asked["ids"]])
-        return 200, {}
-
-    def query(self, asked):
-        accepted = asked.get("filter", {}).get("generation", {}).get("$in")
-        found = [{"id": v["id"], "score": self.cosine(v["values"], asked["vector"])} for v in self.spaces.get(asked["namespace"], {}).values()
-                 if accepted is None or v["metadata"]["generation"] in accepted]
-        found.sort(key=lambda match: -match["score"])
-        return 200, {"matches": found[:asked["topK"]], "namespace": asked["namespace"], "usage": {"readUnits": 1}}
-
-    def write(self, act):
-        if self.lag:
-            self.pending.append(act)
-        else:
-            act()
-
-    def settle(self):
-        with self.lock:
-            self.lag = False
-            for act in self.pending:
-                act()
-            self.pending.clear()
-
-    def count(self):
-        with self.lock:
-            return sum(len(space) for space in self.spaces.values())
-
     @staticmethod
-    def cosine(a, b):
-        return sum(x * y for x, y in zip(a, b)) / ((sum(x * x for x in a) or 1) * (sum(y * y for y in b) or 1)) ** 0.5
+    def spelled(vector, asked):
+        if asked.get("encoding_format") != "base64":
+            return vector
+        return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
 
 
 class Collector(Server):

@@ -244,6 +244,11 @@ TEST_CASE("what the sandboxed program says becomes pages, refusals, or a retry")
               .reason == "PDF_ENCRYPTED");
     CHECK(extracted(sandbox::Output{1, "", "Syntax Error"}, "pdf").error().reason == "PDF_DAMAGED");
     CHECK(extracted(sandbox::Output{3, "", ""}, "pdf").error().reason == "PDF_ENCRYPTED");
+    CHECK(extracted(sandbox::Output{99, "", "Command Line Error: Wrong page range given: …"}, "pdf")
+              .error()
+              .reason == "PDF_DAMAGED");
+    CHECK(extracted(sandbox::Output{99, "", "usage"}, "pdf").error().code ==
+          ErrorCode::unavailable);
     CHECK(extracted(sandbox::Output{static_cast<int>(Refusal::docx_bomb), "", ""}, "docx")
               .error()
               .reason == "DOCX_BOMB");

@@ -41,6 +41,9 @@ TEST_CASE("a client's file name is made fit to show") {
     CHECK(display_name("../../x.txt") == "x.txt");
     CHECK(display_name("C:\\Users\\me\\y.pdf") == "y.pdf");
     CHECK(display_name("a\x01\nb.txt").find('\n') == std::string::npos);
+    CHECK(display_name("a\r\n\f\u2028\x7F.txt") == "a.txt");
+    CHECK(display_name("invoice\u202Efdp.txt") == "invoicefdp.txt");
+    CHECK(display_name("a\u200B\U000E0041.txt") == "a.txt");
     const auto lengthy = display_name(std::string(1000, 'a') + ".docx");
     CHECK(lengthy.size() <= k_file_name_bytes_max);
     CHECK(lengthy.ends_with(".docx"));

@@ -12,6 +12,7 @@
 #include "shared/base/crypto.hpp"
 #include "shared/base/utf8.hpp"
 #include "shared/domain/knowledge/file_type.hpp"
+#include "shared/domain/knowledge/normalize.hpp"
 #include "shared/json/writer.hpp"
 
 namespace millrace::edge::surfaces::knowledge {
@@ -173,7 +174,8 @@ class UploadReader {
         auto& into = name == "title"         ? form_.title
                      : name == "description" ? form_.description
                                              : form_.tags;
-        if (!field_.empty()) into = field_;
+        auto text = domain::knowledge::clean_text(field_);
+        if (!text.empty()) into = std::move(text);
         co_return Result<void>{};
     }
 
@@ -286,9 +288,14 @@ Task<Result<Response>> upload(Ports ports, Exchange& exchange) {
     }
     const auto& who = exchange.who();
     const auto id = base::FileId::make();
-    UploadReader reader(ports, *exchange.request.stream, *boundary,
-                        who.tenant.str() + "/" + id.str());
-    CO_TRY(auto form, co_await reader.read());
+    const auto key = who.tenant.str() + "/" + id.str();
+    UploadReader reader(ports, *exchange.request.stream, *boundary, key);
+    auto read = co_await reader.read();
+    if (!read) {  // the file may have come before what is wrong
+        (void)co_await ports.objects.remove(key);
+        co_return std::unexpected(std::move(read).error());
+    }
+    auto form = std::move(*read);
 
     auto claim = co_await claim_key(ports, exchange, form, base::JobId::make());
     if (!claim || !claim->fresh) {

@@ -68,11 +68,12 @@ std::string markdown(const Conversations::Found& found) {
         out += fmt::format("\n**{}** · {}\n\n> ", message.role == "user" ? "Q" : "A",
                            base::rfc3339(message.created_at));
         for (const char c : message.content) {
-            if (c == '<') {
+            if (c == '\r') continue;
+            if (c == '[' || c == '\\') out += '\\';  // no link or image begins
+            if (c == '<')
                 out += "&lt;";
-                continue;
-            }
-            out += c;
+            else
+                out += c;
             if (c == '\n') out += "> ";
         }
         out += '\n';

@@ -380,7 +380,8 @@ void CitationFilter::drop(std::size_t bytes) {
 /// What stood on both sides of something dropped does not grow together.
 void CitationFilter::say_word(std::string_view word) {
     const bool apart = ends_word(last_) && last_ != U'<';
-    const bool joins = dropped_ && !apart && !std::ranges::all_of(word, is_trailing);
+    const bool joins =
+        dropped_ && !apart && (word.starts_with(':') || !std::ranges::all_of(word, is_trailing));
     if (joins) say(" ");
     say(word);
 }

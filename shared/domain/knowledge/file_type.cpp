@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "shared/base/utf8.hpp"
+#include "shared/domain/knowledge/normalize.hpp"
 
 namespace millrace::domain::knowledge {
 
@@ -125,14 +126,13 @@ std::string display_name(std::string_view client_name) {
     if (const auto slash = client_name.find_last_of("/\\"); slash != std::string_view::npos) {
         client_name.remove_prefix(slash + 1);
     }
-    std::string name;
-    for (const char c : client_name) {
-        if (static_cast<unsigned char>(c) >= 0x20 && c != 0x7F) name += c;
-    }
+    std::string name(client_name);
     if (!base::is_valid_utf8(name)) {
         std::ranges::replace_if(
             name, [](char c) { return static_cast<unsigned char>(c) >= 0x80; }, '_');
     }
+    name = clean_text(name);  // a hidden or turning character can show another ending
+    std::erase(name, '\n');
     if (name.size() > k_file_name_bytes_max) {
         const auto ending = std::string(extension(name));
         const auto kept = ending.size() <= k_extension_bytes_max ? ending : std::string{};

@@ -27,8 +27,8 @@ inline constexpr std::size_t k_file_name_bytes_max = 255;
 [[nodiscard]] Result<FileType> detect(std::string_view first_bytes, std::string_view file_name);
 
 /// A client's file name made fit to show and to store: its last path segment, valid UTF-8, no
-/// control characters, at most k_file_name_bytes_max bytes, the extension kept. Never used as a
-/// path.
+/// control or invisible characters, at most k_file_name_bytes_max bytes, the extension kept. Never
+/// used as a path.
 [[nodiscard]] std::string display_name(std::string_view client_name);
 
 }  // namespace millrace::domain::knowledge

@@ -18,8 +18,10 @@ bool pdf_is_complete(const std::filesystem::path& file) {
 }
 
 std::optional<Refusal> pdf_refusal(int exit_code, std::string_view messages) noexcept {
-    constexpr int k_cannot_open = 1, k_not_permitted = 3;
+    constexpr int k_cannot_open = 1, k_not_permitted = 3, k_other = 99;
     if (exit_code == k_not_permitted) return Refusal::pdf_encrypted;
+    // A page count that cannot be true is read as no pages at all.
+    if (exit_code == k_other && messages.contains("Wrong page range")) return Refusal::pdf_damaged;
     if (exit_code != k_cannot_open) return std::nullopt;
     return messages.contains("Incorrect password") || messages.contains("ncrypt")
                ? Refusal::pdf_encrypted
