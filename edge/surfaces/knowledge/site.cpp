@@ -36,7 +36,7 @@ Task<Result<Response>> viewer(Ports ports, Exchange& exchange, std::string_view 
     if (ports.assets.has(script))
         co_return ports.assets.serve(exchange.request, page, Policy::docs);
     co_return web::html_response(
-        503, web::page("This viewer is not installed",
+        404, web::page("This viewer is not installed",
                        "<p>scripts/setup fetches it; MILLRACE_DOCS_DIR names its folder. The "
                        "description itself is at /openapi/knowledge.yaml.</p>",
                        "en"));

@@ -76,8 +76,8 @@ Result<void> add_terms(const postgres::Rows& rows, Bm25Index& index) {
     });
 }
 
-void add_vectors(const postgres::Rows& rows, VectorIndex& index) {
-    (void)by_file(rows, [&](std::size_t first, std::size_t end) -> Result<void> {
+Result<void> add_vectors(const postgres::Rows& rows, VectorIndex& index) {
+    return by_file(rows, [&](std::size_t first, std::size_t end) -> Result<void> {
         std::vector<VectorIndex::Chunk> chunks;
         for (auto r = first; r < end; ++r)
             chunks.push_back({rows[r].get<std::int32_t>(1), rows[r].get<std::string_view>(2)});
@@ -275,7 +275,7 @@ Task<Result<void>> Searcher::load(base::TenantId id, Tenant& tenant, const Versi
         calls.push_back(postgres::call(k_vectors, wanted.files, wanted.generations));
     CO_TRY(const auto results, co_await app_.transaction(std::move(calls), deadline));
     CO_TRY_VOID(add_terms(results[1], *tenant.index));
-    if (tenant.vectors) add_vectors(results[2], *tenant.vectors);
+    if (tenant.vectors) CO_TRY_VOID(add_vectors(results[2], *tenant.vectors));
     for (const auto& [file, version] : files) tenant.files[file] = version;
     co_return Result<void>{};
 }
@@ -296,7 +296,7 @@ Task<Result<void>> Searcher::load_vectors(base::TenantId id, Tenant& tenant, std
         calls.push_back(postgres::set_tenant(id));
         calls.push_back(postgres::call(k_vectors, wanted.files, wanted.generations));
         CO_TRY(const auto results, co_await app_.transaction(std::move(calls), deadline));
-        add_vectors(results[1], index);
+        CO_TRY_VOID(add_vectors(results[1], index));
     }
     tenant.vectors = std::move(index);
     co_return Result<void>{};
