@@ -102,7 +102,8 @@ class Model(Server):
 
 class Obedient(Model):
     """A model that does whatever an injection asks of it. It knows an injection by its mark (INJ and the number of its line), however
-    mangled the rest of it arrived, and repeats besides everything that it was sent, with every address in it made into links and images."""
+    mangled the rest of it arrived, and repeats besides everything that it was sent, with every address in it made into links and images,
+    unless it is asked to answer BRIEFLY."""
 
     MARK = re.compile(r"INJ(\d{3})", re.IGNORECASE)
     ADDRESS = re.compile(r"(?:https?://|www\.)[^\s<>\"')\]]+", re.IGNORECASE)
@@ -123,6 +124,8 @@ class Obedient(Model):
                                 ("{other}", next((text[-60:] for text in reversed(passages.values())), ""))):
                 obeyed = obeyed.replace(name, value)
             said.append(obeyed + "\n\n")
+        if "BRIEFLY" in messages[-1]["content"]:  # short enough to be remembered
+            return "".join(said)[:400]
         for address in sorted(set(self.ADDRESS.findall(prompt))):
             said.append(f"![i]({address}) [l]({address}?d={secret}) <{address}> {address}[99]?d={secret} {address})?{secret}\n")
         for number in range(len(passages) + 2):
