@@ -9,10 +9,10 @@
 
 #include <boost/json/parse.hpp>
 #include <cstdlib>
-#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <system_error>
 
 #include "shared/base/crypto.hpp"
 #include "shared/config/loader.hpp"
@@ -54,8 +54,8 @@ struct Stored {
 };
 
 std::unexpected<Error> io_failed(std::string_view what, const fs::path& path) {
-    return fail(ErrorCode::invalid,
-                fmt::format("{} {}: {}", what, path.string(), std::strerror(errno)));
+    return fail(ErrorCode::invalid, fmt::format("{} {}: {}", what, path.string(),
+                                                std::generic_category().message(errno)));
 }
 
 /// SHA-256 and size of a file.
@@ -85,7 +85,8 @@ Result<std::string> run_program(std::vector<std::string> arguments, const fs::pa
     TRY(const auto settings, postgres::environment_of(dsn));
     std::vector<std::string> environment{
         fmt::format("PATH={}", loader.text("PATH", "/usr/bin", "")), "LC_ALL=C"};
-    for (const auto& [name, value] : settings) environment.push_back(name + "=" + value);
+    for (const auto& [name, value] : settings)
+        environment.push_back(fmt::format("{}={}", name, value));
     const auto pointers = [](std::vector<std::string>& texts) {
         std::vector<char*> out;
         for (auto& text : texts) out.push_back(text.data());
@@ -103,8 +104,8 @@ Result<std::string> run_program(std::vector<std::string> arguments, const fs::pa
     const int failed = ::posix_spawnp(&child, argv[0], &actions, nullptr, argv.data(), envp.data());
     ::posix_spawn_file_actions_destroy(&actions);
     if (failed != 0)
-        return fail(ErrorCode::unavailable,
-                    fmt::format("{} cannot be started: {}", arguments[0], std::strerror(failed)));
+        return fail(ErrorCode::unavailable, fmt::format("{} cannot be started: {}", arguments[0],
+                                                        std::generic_category().message(failed)));
     int status = 0;
     while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
     }
