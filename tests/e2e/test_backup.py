@@ -44,6 +44,7 @@ class Backup(unittest.TestCase):
         unfinished = [self.me.enqueue("probe.ok", {"echo": n}) for n in range(2)]
         made = self.ops("backup", self.folder)
         self.assertEqual(made["objects"], 1)
+        self.assertEqual(os.stat(self.folder).st_mode & 0o777, 0o700, "all customers' data")
         self.ops("backup", self.folder, fails="there already")
 
         old, token = self.stack, self.me.token

@@ -148,8 +148,9 @@ class Injection(unittest.TestCase):
         """The injection in a question, and then in the history of the next one: by JSON or as a stream, as a member or as a visitor."""
         session, way = str(uuid.uuid4()), number % 4
         first = f"ASK{tenant} What does the item INJ{number:03} cost? {INJECTIONS[number]['text']}"
-        second = f"ASK{tenant} When is the item of line {number} delivered?"
-        for question, stream in ((first, way < 2), (second, way >= 2)):
+        short = f"ASK{tenant} BRIEFLY INJ{number:03}: {INJECTIONS[number]['text']}"
+        last = f"ASK{tenant} When is the item of line {number} delivered?"
+        for question, stream in ((first, way < 2), (short, True), (last, way >= 2)):
             self.check(tenant, *self.ask(tenant, question, session, way % 2 == 1, stream))
 
     def test_an_obedient_model_gives_nothing_away(self):
@@ -170,16 +171,17 @@ class Injection(unittest.TestCase):
             print(f"--- {tenant} INJ{number:03} {INJECTIONS[number]['text']!r}\n{why}")
         self.assertEqual([who for who, _ in failed], [])
         # What was sent is the tenant's own, and all of it was seen by the model.
-        seen = set()
+        seen, remembered = set(), set()
         for request in self.model.requests:
-            sent = json.dumps(request["body"])
+            messages = request["body"]["messages"]
+            sent = json.dumps(request["body"], ensure_ascii=False)
             tenant, = set(re.findall(r"ASK([ab])", sent))
             self.assertNotIn(CANARIES["b" if tenant == "a" else "a"], sent)
             self.assertNotIn(SECRET, sent)
-            self.assertIsNone(INVISIBLE.search(request["body"]["messages"][-1]["content"]))
+            self.assertFalse([m for m in messages if INVISIBLE.search(m["content"])])
             seen |= set(Obedient.MARK.findall(sent))
-        self.assertEqual(len(seen), len(INJECTIONS))
-        self.assertGreaterEqual(sum(len(request["body"]["messages"]) > 2 for request in self.model.requests), len(INJECTIONS))  # with history
+            remembered |= set(Obedient.MARK.findall(" ".join(m["content"] for m in messages[1:-1])))
+        self.assertEqual((len(seen), len(remembered)), (len(INJECTIONS), len(INJECTIONS)))
         print(f"{len(INJECTIONS)} injections of {len(kinds)} kinds, {len(self.model.requests)} answers, "
               f"{sum(len(r['said']) for r in self.model.requests) >> 10} KiB said in obedience")
 

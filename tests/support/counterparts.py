@@ -102,7 +102,8 @@ class Model(Server):
 
 class Obedient(Model):
     """A model that does whatever an injection asks of it. It knows an injection by its mark (INJ and the number of its line), however
-    mangled the rest of it arrived, and repeats besides everything that it was sent, with every address in it made into links and images."""
+    mangled the rest of it arrived, and repeats besides everything that it was sent, with every address in it made into links and images,
+    unless it is asked to answer BRIEFLY."""
 
     MARK = re.compile(r"INJ(\d{3})", re.IGNORECASE)
     ADDRESS = re.compile(r"(?:https?://|www\.)[^\s<>\"')\]]+", re.IGNORECASE)
@@ -123,6 +124,8 @@ class Obedient(Model):
                                 ("{other}", next((text[-60:] for text in reversed(passages.values())), ""))):
                 obeyed = obeyed.replace(name, value)
             said.append(obeyed + "\n\n")
+        if "BRIEFLY" in messages[-1]["content"]:  # short enough to be remembered
+            return "".join(said)[:400]
         for address in sorted(set(self.ADDRESS.findall(prompt))):
             said.append(f"![i]({address}) [l]({address}?d={secret}) <{address}> {address}[99]?d={secret} {address})?{secret}\n")
         for number in range(len(passages) + 2):
@@ -145,12 +148,12 @@ class Obedient(Model):
 
 
 class Embeddings(Server):
-    """POST /embeddings: vectors by a scripted function of the text, as numbers or as base64 of little-endian floats. `refuses` is the
-    HTTP status of a refusal, while it is set; nobody is answered while `hold` is clear."""
+    """POST /embeddings: vectors by a scripted function of the text, as numbers or as base64 of little-endian floats; nobody is answered
+    while `hold` is clear. `refuses` is the HTTP status of a refusal, while it is set."""
 
     def __init__(self, vector):
         super().__init__(self.answer)
-        self.vector, self.requests, self.refuses, self.hold, self.waiting = vector, [], None, threading.Event(), 0
+        self.vector, self.requests, self.hold, self.waiting, self.refuses = vector, [], threading.Event(), 0, None
         self.hold.set()
 
     def answer(self, request):
@@ -170,6 +173,72 @@ class Embeddings(Server):
         if asked.get("encoding_format") != "base64":
             return vector
         return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
+
+
+class Pinecone(Server):
+    """A Pinecone index: POST /vectors/upsert, /vectors/delete, /query. Refuses what the real one refuses: another key, too many records
+    or bytes, other dimensions. `lag`: writes are not seen by queries until settle(); `refuse`: a status for every call."""
+
+    def __init__(self, key, dimensions):
+        super().__init__(self.answer)
+        self.key, self.dimensions, self.lag, self.refuse = key, dimensions, False, None
+        self.spaces, self.pending, self.requests, self.lock = {}, [], [], threading.Lock()
+
+    def answer(self, request):
+        if self.refuse or request.headers.get("Api-Key") != self.key:
+            return request.reply(self.refuse or 401, {"code": 16, "message": "scripted" if self.refuse else "Invalid API Key", "details": []})
+        if not request.headers.get("X-Pinecone-Api-Version") or len(request.body) > 2 << 20:
+            return request.reply(400, {"code": 3, "message": "no version, or more than 2 MB", "details": []})
+        asked = json.loads(request.body)
+        with self.lock:
+            self.requests.append((request.path, asked))
+            status, body = {"/vectors/upsert": self.upsert, "/vectors/delete": self.delete, "/query": self.query}[request.path](asked)
+        request.reply(status, body)
+
+    def upsert(self, asked):
+        vectors = asked["vectors"]
+        if not 1 <= len(vectors) <= 1000:
+            return 400, {"code": 3, "message": f"{len(vectors)} records", "details": []}
+        for vector in vectors:
+            if len(vector["values"]) != self.dimensions:
+                return 400, {"code": 3, "message": f"Vector dimension {len(vector['values'])} does not match the dimension of the index "
+                                                   f"{self.dimensions}", "details": []}
+        self.write(lambda: self.spaces.setdefault(asked["namespace"], {}).update({v["id"]: v for v in vectors}))
+        return 200, {"upsertedCount": len(vectors)}
+
+    def delete(self, asked):
+        if not 1 <= len(asked["ids"]) <= 1000:
+            return 400, {"code": 3, "message": "ids", "details": []}
+        self.write(lambda: [self.spaces.get(asked["namespace"], {}).pop(one, None) for one in asked["ids"]])
+        return 200, {}
+
+    def query(self, asked):
+        accepted = asked.get("filter", {}).get("generation", {}).get("$in")
+        found = [{"id": v["id"], "score": self.cosine(v["values"], asked["vector"])} for v in self.spaces.get(asked["namespace"], {}).values()
+                 if accepted is None or v["metadata"]["generation"] in accepted]
+        found.sort(key=lambda match: -match["score"])
+        return 200, {"matches": found[:asked["topK"]], "namespace": asked["namespace"], "usage": {"readUnits": 1}}
+
+    def write(self, act):
+        if self.lag:
+            self.pending.append(act)
+        else:
+            act()
+
+    def settle(self):
+        with self.lock:
+            self.lag = False
+            for act in self.pending:
+                act()
+            self.pending.clear()
+
+    def count(self):
+        with self.lock:
+            return sum(len(space) for space in self.spaces.values())
+
+    @staticmethod
+    def cosine(a, b):
+        return sum(x * y for x, y in zip(a, b)) / ((sum(x * x for x in a) or 1) * (sum(y * y for y in b) or 1)) ** 0.5
 
 
 class Collector(Server):

@@ -8,10 +8,11 @@
 #include <unistd.h>
 
 #include <boost/json/parse.hpp>
-#include <cstring>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <system_error>
 
 #include "shared/base/crypto.hpp"
 #include "shared/config/loader.hpp"
@@ -53,8 +54,8 @@ struct Stored {
 };
 
 std::unexpected<Error> io_failed(std::string_view what, const fs::path& path) {
-    return fail(ErrorCode::invalid,
-                fmt::format("{} {}: {}", what, path.string(), std::strerror(errno)));
+    return fail(ErrorCode::invalid, fmt::format("{} {}: {}", what, path.string(),
+                                                std::generic_category().message(errno)));
 }
 
 /// SHA-256 and size of a file.
@@ -84,7 +85,8 @@ Result<std::string> run_program(std::vector<std::string> arguments, const fs::pa
     TRY(const auto settings, postgres::environment_of(dsn));
     std::vector<std::string> environment{
         fmt::format("PATH={}", loader.text("PATH", "/usr/bin", "")), "LC_ALL=C"};
-    for (const auto& [name, value] : settings) environment.push_back(name + "=" + value);
+    for (const auto& [name, value] : settings)
+        environment.push_back(fmt::format("{}={}", name, value));
     const auto pointers = [](std::vector<std::string>& texts) {
         std::vector<char*> out;
         for (auto& text : texts) out.push_back(text.data());
@@ -102,8 +104,8 @@ Result<std::string> run_program(std::vector<std::string> arguments, const fs::pa
     const int failed = ::posix_spawnp(&child, argv[0], &actions, nullptr, argv.data(), envp.data());
     ::posix_spawn_file_actions_destroy(&actions);
     if (failed != 0)
-        return fail(ErrorCode::unavailable,
-                    fmt::format("{} cannot be started: {}", arguments[0], std::strerror(failed)));
+        return fail(ErrorCode::unavailable, fmt::format("{} cannot be started: {}", arguments[0],
+                                                        std::generic_category().message(failed)));
     int status = 0;
     while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
     }
@@ -196,6 +198,7 @@ Task<Result<void>> save_all(Context& context, fs::path folder, Acting& acting) {
     const auto partial = fs::path(folder.string() + ".partial");
     fs::remove_all(partial);
     fs::create_directories(partial);
+    fs::permissions(partial, fs::perms::owner_all);  // it will hold all customers' data
     const auto dump = partial / k_dump;
     CO_TRY_VOID(run_program(
         {"pg_dump", "--format=custom", "--enable-row-security", "--file=" + dump.string()}, partial,
@@ -250,6 +253,26 @@ Task<Result<void>> backup(Context& context, std::string into) {
             folder.string(), counts.at("objects").to_number<std::int64_t>());
     co_return Result<void>{};
 }
+
+/// A folder of our own: names in a shared one may be somebody's links.
+class Scratch {
+ public:
+    Scratch() : path_((fs::temp_directory_path() / "millrace-XXXXXX").string()) {
+        if (::mkdtemp(path_.data()) == nullptr)
+            throw fs::filesystem_error("cannot make", path_,
+                                       std::error_code(errno, std::generic_category()));
+    }
+    Scratch(const Scratch&) = delete;
+    Scratch& operator=(const Scratch&) = delete;
+    ~Scratch() {
+        std::error_code ignored;
+        fs::remove_all(path_, ignored);
+    }
+    [[nodiscard]] fs::path path() const { return path_; }
+
+ private:
+    std::string path_;
+};
 
 struct Manifest {
     Stored database;
@@ -309,6 +332,7 @@ Task<Result<void>> put_back(Context& context, const fs::path& folder, const Stor
 Task<Result<void>> restore(Context& context, std::string from, bool force) {
     const auto folder = fs::absolute(from);
     CO_TRY(const auto manifest, read_manifest(folder));
+    const Scratch scratch;
     CO_TRY_VOID(verify_file(folder / k_dump, manifest.database));
     for (const auto& object : manifest.objects)
         CO_TRY_VOID(verify_file(place_of(folder, object), object));
@@ -326,7 +350,6 @@ Task<Result<void>> restore(Context& context, std::string from, bool force) {
                     "SCHEMA public CASCADE; CREATE SCHEMA public;",
                     embedded_sql().front().text),
         Deadline::in(k_timeout)));
-    const auto scratch = fs::temp_directory_path();
     CO_TRY(const auto names, postgres::environment_of([] {
                config::Loader loader;
                return loader.required("MILLRACE_PG_ADMIN_DSN", "");
@@ -337,7 +360,7 @@ Task<Result<void>> restore(Context& context, std::string from, bool force) {
     CO_TRY_VOID(
         run_program({"pg_restore", "--exit-on-error", "--no-owner", "--clean", "--if-exists",
                      "--single-transaction", "--dbname=" + database, (folder / k_dump).string()},
-                    scratch, false));
+                    scratch.path(), false));
     if (!manifest.missing.empty()) {
         CO_TRY_VOID(co_await db.run(postgres::call(k_forget_files, manifest.missing),
                                     Deadline::in(k_timeout)));

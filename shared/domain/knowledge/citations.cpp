@@ -281,6 +281,20 @@ bool CitationFilter::read_tag(bool last) {
     return true;
 }
 
+/// What stands between words: white space and CJK characters in a run, anything else by itself.
+void CitationFilter::say_between() {
+    std::size_t at = 0;
+    while (at < pending_.size()) {
+        const auto [c, bytes] = code_point_at(pending_, at);
+        const bool runs = is_space(c) || (c >= 0x3000 && ends_word(c));
+        if (at > 0 && !runs) break;
+        at += bytes;
+        if (!runs) break;
+    }
+    say(pending_.substr(0, at));
+    consume(at);
+}
+
 /// Text up to the end of a word, because a word may be an address.
 bool CitationFilter::read_word(bool last) {
     std::size_t at = 0;
@@ -290,8 +304,7 @@ bool CitationFilter::read_word(bool last) {
         at += bytes;
     }
     if (at == 0) {
-        say(pending_.substr(0, code_point_at(pending_, 0).bytes));
-        consume(code_point_at(pending_, 0).bytes);
+        say_between();
         return true;
     }
     if (at == pending_.size() && !last && at < k_word_bytes_max) return false;

@@ -59,6 +59,7 @@ class CitationFilter {
     bool read_link(bool image, bool last);
     bool read_tag(bool last);
     bool read_word(bool last);
+    void say_between();
     void cite(const Mark& mark);
     void say(std::string_view text);
     void say_word(std::string_view word);
