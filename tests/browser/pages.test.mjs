@@ -171,7 +171,6 @@ test("a connection that breaks is taken up where it broke", async () => {
   const page = await atShop("proxy=yes");
   await page.evaluate((url) => fetch(url), `${SHOP}/cut?bytes=6000`);
   const posts = () => page.asked.filter((request) => request.method() === "POST" && request.url().endsWith("/widget/chat"));
-  await page.route("**/widget/chat", (route) => route.continue({ postData: JSON.stringify({ ...route.request().postDataJSON(), model: "scripted" }) }));
   await page.keyboard.type("How often does the espresso machine have to be descaled?");
   await page.keyboard.press("Enter");
   await page.getByRole("button", { name: "Helpful", exact: true }).waitFor({ timeout: 60_000 });

@@ -19,16 +19,18 @@ PAGE = '<!doctype html><html lang="{lang}"><title>A shop</title><main><h1>A shop
 
 
 class Shop(http.server.BaseHTTPRequestHandler):
-    """A customer's page; /cut and /heal are the switch of the proxy before the edge."""
-    edge = proxy = key = None
+    """A customer's page; /cut puts the scripted model and a cutting proxy before it, /heal takes both away."""
+    edge = proxy = key = choose_model = None
 
     def do_GET(self):  # noqa: N802 (the library's name)
         url = urllib.parse.urlsplit(self.path)
         query = dict(urllib.parse.parse_qsl(url.query))
         if url.path == "/cut":
+            self.choose_model("scripted")
             self.proxy.reset_after = int(query["bytes"])
         elif url.path == "/heal":
             self.proxy.heal()
+            self.choose_model("local")
         base = f"http://127.0.0.1:{self.proxy.port}" if "proxy" in query else self.edge
         body = PAGE.format(lang=query.get("lang", "en"), theme=query.get("theme", "light"), base=base, key=self.key).encode()
         self.send_response(200)
@@ -58,6 +60,7 @@ class Pages(unittest.TestCase):
             self.assertEqual(me.call("PATCH", tenant, {"settings": {"allowed_origins": [shop_url]}}).status, 200)
             Shop.key = me.call("GET", tenant + "/embed-snippet").json["api_key"]
             Shop.edge = edge
+            Shop.choose_model = lambda shop, model: me.call("PATCH", tenant, {"settings": {"llm_model": model}})
             Shop.proxy = FaultProxy("127.0.0.1", urllib.parse.urlsplit(edge).port)
             threading.Thread(target=shop.serve_forever, daemon=True).start()
             done = subprocess.run(["node", "--test", "--test-reporter=spec", os.path.join(HERE, "pages.test.mjs")], timeout=500, env={

@@ -231,19 +231,23 @@ Task<Result<void>> save_all(Context& context, fs::path folder, Acting& acting) {
     co_return Result<void>{};
 }
 
+/// A full disk and the like are errors, not exceptions.
+Task<Result<void>> save_or_explain(Context& context, fs::path folder, Acting& acting) {
+    try {
+        co_return co_await save_all(context, std::move(folder), acting);
+    } catch (const fs::filesystem_error& e) {
+        co_return fail(ErrorCode::invalid, e.what());
+    }
+}
+
 Task<Result<void>> backup(Context& context, std::string into) {
     const auto folder = fs::absolute(into);
     if (fs::exists(folder))
         co_return fail(ErrorCode::conflict, fmt::format("{} is there already", folder.string()));
-    CO_TRY(const auto counts, co_await audited(context, "backup", {{"folder", folder.string()}},
-                                               [&](Acting& acting) -> Task<Result<void>> {
-                                                   try {
-                                                       co_return co_await save_all(context, folder,
-                                                                                   acting);
-                                                   } catch (const fs::filesystem_error& e) {
-                                                       co_return fail(ErrorCode::invalid, e.what());
-                                                   }
-                                               }));
+    CO_TRY(const auto counts,
+           co_await audited(context, "backup", {{"folder", folder.string()}}, [&](Acting& acting) {
+               return save_or_explain(context, folder, acting);
+           }));
     if (context.json())
         fmt::print("{}\n", json::dump(counts));
     else

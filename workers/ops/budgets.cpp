@@ -41,18 +41,26 @@ Task<Result<void>> show(Context& context, base::TenantId tenant) {
     co_return Result<void>{};
 }
 
+Task<Result<void>> write_cap(Context& context, base::TenantId tenant, std::optional<double> usd) {
+    CO_TRY(const auto rows, co_await context.owner().run(postgres::call(k_set, tenant, usd),
+                                                         Deadline::in(k_timeout)));
+    if (rows.affected() == 0) co_return fail(ErrorCode::not_found, "there is no such tenant");
+    co_return Result<void>{};
+}
+
 Task<Result<void>> set(Context& context, base::TenantId tenant, std::optional<double> usd) {
     CO_TRY_VOID(co_await audited(
         context, "budgets set",
         {{"tenant", tenant.str()}, {"usd", usd ? json::Value(*usd) : json::Value(nullptr)}},
-        [&](Acting&) -> Task<Result<void>> {
-            CO_TRY(const auto rows, co_await context.owner().run(postgres::call(k_set, tenant, usd),
-                                                                 Deadline::in(k_timeout)));
-            if (rows.affected() == 0)
-                co_return fail(ErrorCode::not_found, "there is no such tenant");
-            co_return Result<void>{};
-        }));
+        [&](Acting&) { return write_cap(context, tenant, usd); }));
     co_return co_await show(context, tenant);
+}
+
+Task<Result<void>> act(Context& context, Options options, bool sets) {
+    const auto tenant = base::TenantId::parse(options.tenant);
+    if (!tenant) co_return fail(ErrorCode::invalid, "--tenant: must be the id of a tenant");
+    if (!sets) co_return co_await show(context, *tenant);
+    co_return co_await set(context, *tenant, options.usd);
 }
 
 }  // namespace
@@ -63,13 +71,7 @@ void add_budgets(CLI::App& app, Context& context, Run& run) {
     auto options = std::make_shared<Options>();
     const auto runs = [&context, &run, options](bool sets) {
         return [&context, &run, options, sets] {
-            run = [&context, options, sets]() -> Task<Result<void>> {
-                const auto tenant = base::TenantId::parse(options->tenant);
-                if (!tenant)
-                    co_return fail(ErrorCode::invalid, "--tenant: must be the id of a tenant");
-                if (!sets) co_return co_await show(context, *tenant);
-                co_return co_await set(context, *tenant, options->usd);
-            };
+            run = [&context, options, sets] { return act(context, *options, sets); };
         };
     };
     auto* set_one =

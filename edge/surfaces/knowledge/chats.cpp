@@ -2,6 +2,8 @@
 
 #include "shared/domain/knowledge/chats.hpp"
 
+#include <algorithm>
+
 #include "edge/surfaces/knowledge/knowledge.hpp"
 
 namespace millrace::edge::surfaces::knowledge {
@@ -15,11 +17,18 @@ using server::Response;
 
 namespace {
 
+constexpr int k_visitor_tokens_max = 1000;
+
 Task<Result<Response>> ask(Ports ports, Exchange& exchange) {
     const auto& who = exchange.who();
+    const bool visitor = who.role == "WIDGET";
     CO_TRY(auto question, domain::knowledge::decode_question(
                               exchange.request.body, who, ports.models,
-                              who.role == "WIDGET" ? exchange.client_address : std::string_view()));
+                              visitor ? exchange.client_address : std::string_view()));
+    if (visitor) {  // who spends the tenant's money does not choose how much of it
+        question.model.reset();
+        question.max_tokens = std::min(question.max_tokens, k_visitor_tokens_max);
+    }
     auto canonical = question;
     if (question.new_conversation) canonical.conversation = {};
     NewJob job{.tenant = who.tenant,
