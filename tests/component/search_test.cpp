@@ -75,7 +75,8 @@ struct Bench {
     ~Bench() {
         loop.run(app->close());
         loop.run(owner->close());
-        (void)loop.run(admin->script("DROP DATABASE " + name + " WITH (FORCE)", soon()));
+        CHECK(
+            loop.run(admin->script("DROP DATABASE " + name + " WITH (FORCE)", soon())).has_value());
         loop.run(admin->close());
     }
     Bench(const Bench&) = delete;
