@@ -13,24 +13,12 @@ import documents
 from support import ROOT, Stack, eventually, register
 
 sys.path.insert(0, os.path.join(ROOT, "tests", "support"))
-from counterparts import Model, Server  # noqa: E402
+from counterparts import Model, Payments  # noqa: E402
 
 QUESTION = {"query": "How often does the espresso machine have to be descaled?"}
 COST = (111 * 1000 + 22 * 2000) / 1e6  # the counterpart's tokens at the prices below
 PRICES = "models:\n  - {model: priced, input: 1000, output: 2000}\n"
 OWN_KEY = "sk-of-the-customer-7f3a9c"
-
-
-class Payments(Server):
-    """POST /v1/checkout/sessions."""
-
-    def __init__(self):
-        super().__init__(self.answer)
-        self.requests, self.status = [], 200
-
-    def answer(self, request):
-        self.requests.append((dict(request.headers), dict(urllib.parse.parse_qsl(request.body.decode()))))
-        request.reply(self.status, {"id": "cs_test_1", "object": "checkout.session", "url": "https://pay.example.com/cs_test_1"})
 
 
 class Money(unittest.TestCase):
@@ -195,6 +183,13 @@ class Money(unittest.TestCase):
         self.refused(self.me.call("DELETE", "/api/v1/api-keys/nonsense"), 404, "RESOURCE_NOT_FOUND")
 
     # --- checkout --------------------------------------------------------------------------------------------------------------
+    def test_checkout_without_payments(self):
+        stack = Stack(probe=False)
+        try:
+            self.refused(register(stack.edge()).call("POST", "/api/v1/billing/checkout", {"plan": "PRO", "billing_cycle": "MONTHLY"}), 503, "PAYMENTS_NOT_CONFIGURED")
+        finally:
+            stack.destroy()
+
     def test_checkout(self):
         self.payments.requests.clear()
         wanted = {"plan": "PRO", "billing_cycle": "MONTHLY"}

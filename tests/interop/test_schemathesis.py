@@ -7,8 +7,9 @@ import sys
 import unittest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-sys.path.insert(0, os.path.join(ROOT, "tests/e2e"))
-from operations import Account  # noqa: E402  (its folder is known only now)
+sys.path[:0] = [os.path.join(ROOT, "tests/e2e"), os.path.join(ROOT, "tests/support")]
+from counterparts import Payments  # noqa: E402  (its folder is known only now)
+from operations import Account  # noqa: E402
 from support import CACHE, Stack  # noqa: E402
 
 PROGRAM = os.path.join(CACHE, "python/bin/schemathesis")
@@ -21,11 +22,14 @@ SETTINGS = {"MILLRACE_AUTH_RATE": "1000000", "MILLRACE_CHAT_RATE": "1000000", "M
 class Properties(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.stack = Stack(env=SETTINGS)
+        cls.payments = Payments()
+        cls.stack = Stack(env={**SETTINGS, "MILLRACE_STRIPE_URL": cls.payments.url, "MILLRACE_STRIPE_KEY": "sk_test_of_ours",
+                               "MILLRACE_STRIPE_PRICES": ",".join(f"{plan}:{cycle}=price" for plan in ("STARTER", "PRO", "ENTERPRISE") for cycle in ("MONTHLY", "YEARLY"))})
 
     @classmethod
     def tearDownClass(cls):
         cls.stack.destroy()
+        cls.payments.close()
 
     def hold_to(self, surface, role="ADMIN", audience=None):
         who = Account(self.stack, audience or surface, role)

@@ -241,6 +241,18 @@ class Pinecone(Server):
         return sum(x * y for x, y in zip(a, b)) / ((sum(x * x for x in a) or 1) * (sum(y * y for y in b) or 1)) ** 0.5
 
 
+class Payments(Server):
+    """A payment service: POST /v1/checkout/sessions; `status` is what it answers with."""
+
+    def __init__(self):
+        super().__init__(self.answer)
+        self.requests, self.status = [], 200
+
+    def answer(self, request):
+        self.requests.append((dict(request.headers), dict(urllib.parse.parse_qsl(request.body.decode()))))
+        request.reply(self.status, {"id": "cs_test_1", "object": "checkout.session", "url": "https://pay.example.com/cs_test_1"})
+
+
 class Collector(Server):
     """OTLP/HTTP JSON: POST /v1/traces."""
 
