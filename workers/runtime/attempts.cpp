@@ -29,7 +29,7 @@ Worker::Running::Running(Worker& worker, Job j, bool is_alone)
 Task<Result<void>> Worker::Running::reserve(int call, std::string_view model,
                                             std::int64_t tokens_in, std::int64_t tokens_out) {
     const auto& prices = worker_.ports_.prices;
-    if (!prices.knows(model))
+    if (!prices.knows(model) && worker_.unpriced_.emplace(model).second)
         telemetry::log::warning("a model without a price", {{"model", std::string(model)}});
     const auto usd = prices.cost(model, tokens_in, tokens_out);
     if (usd <= 0) co_return Result<void>{};

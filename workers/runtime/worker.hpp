@@ -4,6 +4,7 @@
 
 #include <map>
 #include <memory>
+#include <set>
 #include <unordered_map>
 
 #include "shared/domain/billing/budgets.hpp"
@@ -87,6 +88,7 @@ class Worker {
     Membership membership_;
     Settler settler_;
     domain::billing::Budgets budgets_;
+    std::set<std::string, std::less<>> unpriced_;  ///< models that were called and have no price
     FairQueue queue_;
     std::deque<Queued> suspects_;                  ///< each runs by itself
     std::unordered_map<base::Uuid, int> claimed_;  ///< held by this process: id -> attempt
