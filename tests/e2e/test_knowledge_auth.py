@@ -526,7 +526,7 @@ class Auth(unittest.TestCase):
         origin = f"https://www.{owner.domain}"
         answer = self.ask(key, origin)
         self.assertEqual(answer.status, 200, answer.text)
-        self.assertEqual(set(answer.json), {"answer", "sources", "conversation_id", "metadata"})
+        self.assertEqual(set(answer.json), {"answer", "sources", "conversation_id", "message_id", "metadata"})
         self.assertEqual((answer.headers["access-control-allow-origin"], answer.headers["cross-origin-resource-policy"]), (origin, "cross-origin"))
         self.assertEqual(self.ask(key).status, 200, "no Origin: no browser")
         for foreign in ("https://evil.example", f"http://{owner.domain}", f"https://{owner.domain}.evil.example", "null"):

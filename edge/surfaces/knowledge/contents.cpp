@@ -36,6 +36,7 @@ constexpr auto k_retry_pause = std::chrono::milliseconds(100);
 constexpr auto k_live_timeout = std::chrono::milliseconds(250);
 constexpr auto k_claim_stale = std::chrono::seconds(60);
 
+/// The contract's row.
 json::Object file_json(const File& file) {
     json::Object out{{"id", file.id.str()},
                      {"file_name", file.file_name},
@@ -43,13 +44,7 @@ json::Object file_json(const File& file) {
                      {"title", file.title},
                      {"status", file.status},
                      {"file_size", file.file_size},
-                     {"created_at", base::rfc3339(file.created_at)},
-                     {"updated_at", base::rfc3339(file.updated_at)},
-                     {"description", nullptr},
-                     {"tags", json::Array(file.tags.begin(), file.tags.end())},
-                     {"chunk_count", file.chunk_count},
-                     {"job_id", file.job.str()}};
-    if (file.description) out["description"] = *file.description;
+                     {"created_at", base::rfc3339(file.created_at)}};
     if (file.reason) out["reason"] = *file.reason;
     return out;
 }
@@ -364,6 +359,11 @@ Task<Result<File>> own_file(Ports ports, Exchange& exchange) {
 Task<Result<Response>> read(Ports ports, Exchange& exchange) {
     CO_TRY(const auto file, co_await own_file(ports, exchange));
     auto body = file_json(file);
+    body["updated_at"] = base::rfc3339(file.updated_at);
+    body["description"] = file.description ? json::Value(*file.description) : json::Value(nullptr);
+    body["tags"] = json::Array(file.tags.begin(), file.tags.end());
+    body["chunk_count"] = file.chunk_count;
+    body["job_id"] = file.job.str();
     body["progress"] = nullptr;
     if (file.status == "processing") {
         CO_TRY(const auto job, co_await ports.jobs.reader.find(file.job, exchange.deadline));

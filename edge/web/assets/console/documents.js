@@ -26,7 +26,7 @@ export async function documentsView(main, { admin, signal }) {
   };
   const again = async (file) => { await call("POST", `/api/v1/contents/${file.id}/reindex`).catch((error) => main.prepend(alertBox(error))); await refresh(); };
   const row = (file) => [
-    el("div", {}, el("strong", {}, file.title), el("div", { className: "dim" }, file.file_name + (file.tags?.length ? ` · ${file.tags.join(", ")}` : ""))),
+    el("div", {}, el("strong", {}, file.title), el("div", { className: "dim" }, file.file_name)),
     el("div", {}, chip(file.status), file.reason ? el("div", { className: "dim" }, file.reason) : null),
     size(file.file_size), when(file.created_at),
     admin ? el("div", { className: "row" }, file.status === "completed" || file.status === "failed" ? el("button", { className: "plain", onclick: () => again(file) }, t("再処理", "Re-index")) : null,
