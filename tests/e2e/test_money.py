@@ -30,8 +30,7 @@ class Money(unittest.TestCase):
         cls.prices.flush()
         cls.stack = Stack(probe=False, env={
             "MILLRACE_LLM_URL": cls.model.url, "MILLRACE_LLM_MODEL": "priced", "MILLRACE_LLM_KEY": "the-operators-key-1234",
-            "MILLRACE_PRICES_FILE": cls.prices.name, "MILLRACE_STRIPE_URL": cls.payments.url, "MILLRACE_STRIPE_KEY": "sk_test_of_ours",
-            "MILLRACE_STRIPE_PRICES": "PRO:MONTHLY=price_pro_m", "MILLRACE_CHAT_RATE": "1000000", "MILLRACE_AUTH_RATE": "1000000"})
+            "MILLRACE_PRICES_FILE": cls.prices.name, **cls.payments.settings, "MILLRACE_CHAT_RATE": "1000000", "MILLRACE_AUTH_RATE": "1000000"})
 
     @classmethod
     def tearDownClass(cls):

@@ -13,8 +13,10 @@ import time
 import unittest
 import urllib.parse
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../e2e"))
-from operations import Account, body_bytes, operations  # noqa: E402  (its folder is known only now)
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [os.path.join(HERE, "../e2e"), os.path.join(HERE, "../support")]
+from counterparts import Payments  # noqa: E402  (its folder is known only now)
+from operations import Account, body_bytes, operations  # noqa: E402
 from support import Stack  # noqa: E402
 
 SECONDS = 3600 if os.environ.get("MILLRACE_TEST_LONG") == "1" else 20
@@ -100,7 +102,9 @@ class Hostile:
 
 class LogLeak(unittest.TestCase):
     def test_no_secret_and_no_forged_line(self):
-        stack = Stack(env={"MILLRACE_LOG_LEVEL": "debug"})
+        payments = Payments()
+        self.addCleanup(payments.close)
+        stack = Stack(env={"MILLRACE_LOG_LEVEL": "debug", **payments.settings})
         self.addCleanup(stack.destroy)
         url = urllib.parse.urlsplit(stack.edge())
         calls = [op for op in operations() if not op.path.endswith("/events")]

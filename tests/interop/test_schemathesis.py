@@ -23,8 +23,7 @@ class Properties(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.payments = Payments()
-        cls.stack = Stack(env={**SETTINGS, "MILLRACE_STRIPE_URL": cls.payments.url, "MILLRACE_STRIPE_KEY": "sk_test_of_ours",
-                               "MILLRACE_STRIPE_PRICES": ",".join(f"{plan}:{cycle}=price" for plan in ("STARTER", "PRO", "ENTERPRISE") for cycle in ("MONTHLY", "YEARLY"))})
+        cls.stack = Stack(env={**SETTINGS, **cls.payments.settings})
 
     @classmethod
     def tearDownClass(cls):

@@ -242,11 +242,15 @@ class Pinecone(Server):
 
 
 class Payments(Server):
-    """A payment service: POST /v1/checkout/sessions; `status` is what it answers with."""
+    """A payment service: POST /v1/checkout/sessions; `status` is what it answers with. `settings` are a system's that sells every plan
+    through it, but for one yearly one."""
 
     def __init__(self):
         super().__init__(self.answer)
         self.requests, self.status = [], 200
+        self.settings = {"MILLRACE_STRIPE_URL": self.url, "MILLRACE_STRIPE_KEY": "sk_test_of_ours",
+                         "MILLRACE_STRIPE_PRICES": "STARTER:MONTHLY=price_starter_m,STARTER:YEARLY=price_starter_y,PRO:MONTHLY=price_pro_m,"
+                                                   "ENTERPRISE:MONTHLY=price_enterprise_m,ENTERPRISE:YEARLY=price_enterprise_y"}
 
     def answer(self, request):
         self.requests.append((dict(request.headers), dict(urllib.parse.parse_qsl(request.body.decode()))))
