@@ -37,9 +37,9 @@ class Answering {
 
     Task<Result<Outcome>> run() {
         CO_TRY(asked_, knowledge::parse_answer_requested(job_.input));
-        CO_TRY(background_,
-               co_await ports_.conversations.background(
-                   {job_.tenant, job_.owner, asked_.conversation}, attempt_.deadline()));
+        CO_TRY(background_, co_await ports_.conversations.background(
+                                {job_.tenant, job_.owner, asked_.conversation}, job_.origin_id,
+                                attempt_.deadline()));
         if (!asked_.model) asked_.model = background_.llm_model;
         const auto question = knowledge::searched_question(asked_.query, background_.turns);
         auto vector = co_await embed(question);
@@ -261,7 +261,7 @@ class Answering {
         return json::dump({{"answer", answer_},
                            {"sources", std::move(sources)},
                            {"conversation_id", asked_.conversation.str()},
-                           {"message_id", job_.id.str()},
+                           {"message_id", (job_.shadow ? job_.origin_id : job_.id).str()},
                            {"metadata",
                             {{"model", model_},
                              {"tokens_in", tokens_in_},

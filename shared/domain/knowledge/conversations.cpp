@@ -17,7 +17,7 @@ constexpr std::size_t k_follow_up_words_max = 2;
 constexpr std::size_t k_reason_max = 2000;
 
 const Statement k_turns{"conversation_turns", R"sql(
-SELECT role, content FROM messages WHERE tenant_id = $1 AND user_id = $2 AND conversation_id = $3
+SELECT role, content FROM messages WHERE tenant_id = $1 AND user_id = $2 AND conversation_id = $3 AND job_id < $4
  ORDER BY created_at DESC, role LIMIT 6)sql"};
 const Statement k_model{"conversation_model",
                         "SELECT settings ->> 'llm_model' FROM tenants WHERE id = $1"};
@@ -80,10 +80,11 @@ Result<Feedback> decode_feedback(std::string_view body, std::optional<base::Uuid
     return out;
 }
 
-Task<Result<Background>> Conversations::background(ConversationKey key, Deadline deadline) {
+Task<Result<Background>> Conversations::background(ConversationKey key, base::JobId before,
+                                                   Deadline deadline) {
     std::vector<postgres::Call> calls;
     calls.push_back(postgres::set_tenant(key.tenant));
-    calls.push_back(postgres::call(k_turns, key.tenant, key.user, key.id));
+    calls.push_back(postgres::call(k_turns, key.tenant, key.user, key.id, before));
     calls.push_back(postgres::call(k_model, key.tenant));
     CO_TRY(const auto results, co_await app_.transaction(std::move(calls), deadline));
     Background out;

@@ -56,7 +56,8 @@ class Conversations {
  public:
     explicit Conversations(postgres::Database& app) : app_(app) {}
 
-    Task<Result<Background>> background(ConversationKey key, Deadline deadline);
+    /// As it stood when the question of the job `before` was accepted, as far as it was answered.
+    Task<Result<Background>> background(ConversationKey key, base::JobId before, Deadline deadline);
     /// Latest first.
     Task<Result<std::vector<Conversation>>> list(base::TenantId tenant, base::UserId user,
                                                  std::int64_t skip, std::int64_t limit,
