@@ -192,6 +192,7 @@ Task<Result<void>> serve(service::Service& service, const Config& config, Stores
     middleware::StoredAnswers answers(*stores.durable);
     domain::identity::DevelopmentUsers development_users(*stores.app);
     domain::knowledge::Files files(*stores.app);
+    domain::knowledge::IndexGenerations generations(*stores.app);
     domain::billing::ProviderKeys provider_keys(*stores.app, config.secrets.all());
     auto http = http_client::make_client(service.executor(), {});
     const auto payments = make_payments(*http, config.payments);
@@ -217,6 +218,7 @@ Task<Result<void>> serve(service::Service& service, const Config& config, Stores
                       .app = *stores.app,
                       .limits = limits,
                       .files = files,
+                      .generations = generations,
                       .publisher = publisher,
                       .pipeline = *stores.durable,
                       .objects = *objects,

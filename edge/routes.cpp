@@ -25,6 +25,7 @@ std::vector<middleware::Endpoint> all_endpoints(const Ports& ports) {
     add(surfaces::knowledge::page_endpoints(ports.knowledge));
     add(surfaces::knowledge::site_endpoints(ports.knowledge));
     add(surfaces::knowledge::contents_endpoints(ports.knowledge));
+    add(surfaces::knowledge::generations_endpoints(ports.knowledge));
     add(surfaces::knowledge::chats_endpoints(ports.knowledge));
     add(surfaces::knowledge::conversations_endpoints(ports.knowledge));
     add(surfaces::knowledge::api_keys_endpoints(ports.knowledge));

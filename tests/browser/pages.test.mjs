@@ -92,6 +92,18 @@ test("the console: upload, ask, open a citation, and every view", async () => {
   await view(page, "Jobs");
   await page.getByText("knowledge.answer").first().waitFor();
   await accessible(page, "jobs");
+  await view(page, "Index");
+  await page.getByLabel("Question").fill("有給休暇は何日ですか？");
+  await page.getByLabel("Answered by").selectOption({ label: "staff-handbook-ja.pdf" });
+  await page.getByRole("button", { name: "Add" }).click();
+  await page.getByRole("button", { name: "Delete: 有給休暇は何日ですか？" }).waitFor();
+  await page.getByRole("button", { name: "Re-index everything" }).click();
+  await page.getByRole("button", { name: "Switch to it" }).waitFor({ timeout: 60_000 });
+  await page.getByRole("cell", { name: "1.00 → 1.00" }).waitFor();
+  await accessible(page, "index");
+  await page.getByRole("button", { name: "Switch to it" }).click();
+  await page.getByRole("button", { name: "Switch", exact: true }).click();
+  await page.locator("tr", { hasText: "1.00 → 1.00" }).getByText("retired").waitFor();
   await view(page, "Keys");
   await page.getByText("data-api-key").waitFor();
   await page.getByLabel("API key").fill("sk-of-the-browser-test");
@@ -121,7 +133,7 @@ test("the console on a phone, in Japanese", async () => {
   await page.getByLabel("メールアドレス").fill(EMAIL);
   await page.getByLabel("パスワード").fill(PASSWORD);
   await page.getByRole("button", { name: "サインイン" }).click();
-  for (const [link, name] of [["資料", "documents"], ["質問", "ask"], ["利用状況", "usage"], ["設定", "settings"]]) {
+  for (const [link, name] of [["資料", "documents"], ["質問", "ask"], ["利用状況", "usage"], ["索引", "index"], ["設定", "settings"]]) {
     await view(page, link);
     await page.getByRole("heading", { name: link }).waitFor();
     assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), PHONE.width, `${name} does not scroll sideways`);

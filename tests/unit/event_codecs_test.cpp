@@ -15,6 +15,7 @@
 #include "shared/base/crypto.hpp"
 #include "shared/domain/knowledge/chats.hpp"
 #include "shared/domain/knowledge/files.hpp"
+#include "shared/domain/knowledge/generations.hpp"
 #include "shared/domain/mail/letter.hpp"
 #include "shared/json/writer.hpp"
 #include "tests/support/probe_worker.hpp"
@@ -33,6 +34,11 @@ using Codec = std::function<Result<std::string>(const std::string&)>;
 
 Result<std::string> document_uploaded(const std::string& text) {
     TRY(const auto event, knowledge::parse_document_uploaded(text));
+    return to_json(event);
+}
+
+Result<std::string> reindex_requested(const std::string& text) {
+    TRY(const auto event, knowledge::parse_reindex_requested(text));
     return to_json(event);
 }
 
@@ -104,6 +110,7 @@ Result<std::string> mail_requested(const std::string& text) {
 const std::map<std::string, Codec>& codecs() {
     static const std::map<std::string, Codec> all = {
         {"millrace.document.uploaded.v1", document_uploaded},
+        {"millrace.reindex.requested.v1", reindex_requested},
         {"millrace.answer.requested.v1", answer_requested},
         {"millrace.mail.requested.v1", mail_requested},
         {"millrace.probe.requested.v1", probe_requested}};
@@ -166,12 +173,15 @@ TEST_CASE("an answer's model may be absent") {
 TEST_CASE("a wrong member is refused by its name") {
     const std::string document = "millrace.document.uploaded.v1";
     const std::string answer = "millrace.answer.requested.v1";
+    const std::string reindex = "millrace.reindex.requested.v1";
     const std::string probe = "millrace.probe.requested.v1";
     const std::string mail = "millrace.mail.requested.v1";
     const std::vector<Wrong> cases = {{document, "file_id", "no uuid"},
                                       {document, "file_name", 7},
                                       {document, "object.size", "1024000"},
                                       {document, "object.sha256", "too short"},
+                                      {document, "index_generation", 1},
+                                      {reindex, "index_generation", "no uuid"},
                                       {answer, "query", json::Array{}},
                                       {answer, "query", ""},
                                       {answer, "conversation_id", nullptr},

@@ -4,9 +4,10 @@
 
 #include "shared/domain/billing/budgets.hpp"
 #include "shared/domain/knowledge/chunker.hpp"
+#include "shared/domain/knowledge/generations.hpp"
 #include "shared/domain/knowledge/tokenizer.hpp"
 #include "shared/json/writer.hpp"
-#include "shared/providers/llm/llm.hpp"
+#include "workers/embedding/vectors.hpp"
 
 namespace millrace::workers::embedding {
 
@@ -65,16 +66,27 @@ std::string title_of(const knowledge::DocumentUploaded& asked, const std::string
 class Embedding {
  public:
     Embedding(const Ports& ports, Job job, Attempt& attempt)
-        : ports_(ports), job_(std::move(job)), attempt_(attempt) {}
+        : ports_(ports),
+          job_(std::move(job)),
+          attempt_(attempt),
+          calls_(ports.embedder, attempt, job_.trace.traceparent()) {}
 
     Task<Result<Outcome>> run() {
         CO_TRY(const auto asked, knowledge::parse_document_uploaded(job_.input));
+        CO_TRY(auto outcome, co_await embed(asked));
+        if (asked.index_generation)
+            outcome.releases.push_back(knowledge::advance_generation(*asked.index_generation));
+        co_return outcome;
+    }
+
+ private:
+    Task<Result<Outcome>> embed(const knowledge::DocumentUploaded& asked) {
         progress("extracting", 0, 1);
         auto document = co_await text_of(asked);
         if (!document) {
             if (is_transient(document.error().code))
                 co_return std::unexpected(std::move(document).error());
-            co_return refuse(asked.file, document.error());
+            co_return refuse(asked, document.error());
         }
         progress("chunking", 0, 1);
         const auto title = title_of(asked, document->title);
@@ -91,7 +103,7 @@ class Embedding {
                 std::make_move_iterator(first + static_cast<std::ptrdiff_t>(size)));
             auto vectors = co_await vectors_of(batch);
             if (!vectors && vectors.error().reason == domain::billing::k_budget_exceeded)
-                co_return refuse(asked.file, vectors.error());
+                co_return refuse(asked, vectors.error());
             if (!vectors) co_return std::unexpected(std::move(vectors).error());
             if (job_.shadow) continue;  // nothing to compare in it, and nobody to remove it
             auto staged = co_await ports_.files.stage(job_.tenant, asked.file, generation,
@@ -105,23 +117,27 @@ class Embedding {
             if (!staged) co_return std::unexpected(std::move(staged).error());
             progress("indexing", done + size, count);
         }
+        const auto chunks = static_cast<std::int32_t>(count);
         co_return runtime::succeed(
             json::dump({{"file_id", asked.file.str()}, {"chunks", count}, {"pages", pages}}),
-            knowledge::publish_generation(job_.tenant, asked.file, generation,
-                                          static_cast<std::int32_t>(count)));
+            asked.index_generation
+                ? knowledge::stage_in_generation(*asked.index_generation, asked.file, generation,
+                                                 chunks)
+                : knowledge::publish_generation(job_.tenant, asked.file, generation, chunks));
     }
 
- private:
     void progress(std::string_view stage, std::size_t done, std::size_t total) {
         attempt_.live().progress(json::dump({{"stage", stage}, {"done", done}, {"total", total}}));
     }
 
     /// The document can never be read: its owner is told why, in the job and in the list of
-    /// contents.
-    [[nodiscard]] static Outcome refuse(FileId file, const Error& error) {
+    /// contents or of index generations.
+    [[nodiscard]] static Outcome refuse(const knowledge::DocumentUploaded& asked,
+                                        const Error& error) {
         auto shown = error;
         if (shown.reason.empty()) shown.reason = "UNREADABLE";
-        return runtime::fail_for_good(shown, knowledge::mark_failed(file, error.detail));
+        if (asked.index_generation) return runtime::fail_for_good(shown);
+        return runtime::fail_for_good(shown, knowledge::mark_failed(asked.file, error.detail));
     }
 
     Task<Result<extract::Document>> text_of(const knowledge::DocumentUploaded& asked) {
@@ -144,26 +160,9 @@ class Embedding {
         if (ports_.embedder == nullptr) co_return out;
         std::vector<std::string> texts;
         for (const auto& chunk : batch) texts.push_back(chunk.text);
-        std::int64_t tokens = 0;
-        for (const auto& text : texts) tokens += providers::llm::estimate_tokens(text);
-        CO_TRY_VOID(co_await attempt_.reserve(calls_, ports_.embedder->model(), tokens, 0));
-        const auto started = std::chrono::steady_clock::now();
-        auto embedded = co_await ports_.embedder->embed(std::move(texts), job_.trace.traceparent(),
-                                                        attempt_.deadline());
-        CO_TRY_VOID(co_await attempt_.spend(
-            {.call = calls_++,
-             .purpose = "embed",
-             .provider = ports_.embedder->provider(),
-             .model = embedded ? embedded->model : ports_.embedder->model(),
-             .outcome = embedded ? "ok" : std::string(to_string(embedded.error().code)),
-             .tokens_in = embedded ? embedded->tokens : 0,
-             .latency = std::chrono::duration_cast<std::chrono::milliseconds>(
-                 std::chrono::steady_clock::now() - started)}));
-        if (!embedded) {
-            co_return std::unexpected(retried(std::move(embedded).error()));
-        }
+        CO_TRY(auto vectors, co_await calls_.embed(std::move(texts)));
         for (std::size_t i = 0; i < batch.size(); ++i)
-            out.push_back({batch[i].index, vector::normalized(std::move(embedded->vectors[i]))});
+            out.push_back({batch[i].index, std::move(vectors[i])});
         co_return out;
     }
 
@@ -172,21 +171,14 @@ class Embedding {
         auto done = co_await ports_.vectors.upsert(job_.tenant, file, generation,
                                                    std::move(records), attempt_.deadline());
         if (!done && done.error().code != ErrorCode::not_found)
-            co_return std::unexpected(retried(std::move(done).error()));
+            co_return std::unexpected(worth_retrying(std::move(done).error()));
         co_return done;
-    }
-
-    /// The text itself is fine: only the provider's configuration can be wrong. Retried, so that
-    /// mending it helps.
-    [[nodiscard]] static Error retried(Error error) {
-        if (!is_transient(error.code)) error.code = ErrorCode::unavailable;
-        return error;
     }
 
     const Ports& ports_;
     const Job job_;
     Attempt& attempt_;
-    int calls_ = 0;
+    EmbeddingCalls calls_;
 };
 
 Task<Result<Outcome>> handle(std::shared_ptr<const Ports> ports, Job job, Attempt& attempt) {

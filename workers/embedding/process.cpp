@@ -6,6 +6,7 @@
 #include "shared/sandbox/bubblewrap.hpp"
 #include "shared/telemetry/log.hpp"
 #include "workers/embedding/handler.hpp"
+#include "workers/embedding/reindex.hpp"
 
 namespace millrace::workers::embedding {
 
@@ -54,11 +55,13 @@ Task<Result<void>> run(service::Service& service, const Config& config) {
     auto http = http_client::make_client(service.executor(), {});
     const auto embedder = providers::embedding::make_embedder(*http, config.embeddings);
     std::optional<domain::knowledge::Files> files;
+    std::optional<domain::knowledge::IndexGenerations> generations;
     std::unique_ptr<providers::vector::Store> vectors;
     co_return co_await runtime::run_worker(
         service, config.worker, "embedding",
         [&](runtime::Resources resources) -> Result<runtime::Handlers> {
             files.emplace(resources.app);
+            generations.emplace(resources.app);
             vectors = providers::vector::make_store(*http, resources.app, config.vectors);
             if (vectors->external())
                 resources.tasks.spawn(
@@ -73,7 +76,11 @@ Task<Result<void>> run(service::Service& service, const Config& config) {
                                      .vectors = *vectors,
                                      .pool = pool,
                                      .programs = {.extract = config.extraction.program},
-                                     .scratch = scratch_folder(config)})}};
+                                     .scratch = scratch_folder(config)})},
+                {"knowledge.reindex", make_reindex_handler({.generations = *generations,
+                                                            .app = resources.app,
+                                                            .embedder = embedder.get(),
+                                                            .vectors = *vectors})}};
         });
 }
 

@@ -82,6 +82,7 @@ void add_vectors(CLI::App& app, Context& context, Run& run);
 void add_eval(CLI::App& app, Context& context, Run& run);
 void add_verify(CLI::App& app, Context& context, Run& run);
 void add_verify_audit(CLI::App& verifying, Context& context, Run& run);
+void add_reindex(CLI::App& app, Context& context, Run& run);
 void add_redrive(CLI::App& app, Context& context, Run& run);
 void add_lag(CLI::App& app, Context& context, Run& run);
 void add_tail(CLI::App& app, Context& context, Run& run);

@@ -54,6 +54,7 @@ int main(int argc, char** argv) {
     workers::ops::add_vectors(app, context, run);
     workers::ops::add_eval(app, context, run);
     workers::ops::add_verify(app, context, run);
+    workers::ops::add_reindex(app, context, run);
     workers::ops::add_redrive(app, context, run);
     workers::ops::add_lag(app, context, run);
     workers::ops::add_tail(app, context, run);

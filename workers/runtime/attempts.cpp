@@ -95,6 +95,7 @@ Task<void> Worker::run_attempt(std::shared_ptr<Running> running) {
         outcome->effects = {jobs::keep_beside(*running->repeated, running->job.tenant,
                                               outcome->status, outcome->result)};
         outcome->follow_ups.clear();
+        outcome->releases.clear();
     }
     if (running->stop == Stop::shutdown) {
         finished(*running, Settled::fenced);  // leave() gives it back

@@ -40,6 +40,9 @@ struct Outcome {
     std::string result;                   ///< JSON
     std::vector<postgres::Call> effects;  ///< as millrace_app, tenant set, after the fence
     std::vector<domain::jobs::NewJob> follow_ups;
+    /// Effects too, after the others: each returns one outbox row, whose jobs it has released, or
+    /// null.
+    std::vector<postgres::Call> releases;
 };
 
 [[nodiscard]] Outcome succeed(std::string result, std::vector<postgres::Call> effects = {});

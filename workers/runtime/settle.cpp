@@ -43,7 +43,7 @@ std::string error_json(std::string_view code, std::string_view message,
 }  // namespace
 
 Outcome succeed(std::string result, std::vector<postgres::Call> effects) {
-    return {jobs::Status::succeeded, std::move(result), std::move(effects), {}};
+    return {jobs::Status::succeeded, std::move(result), std::move(effects), {}, {}};
 }
 
 Outcome fail_for_good(const Error& error, std::vector<postgres::Call> effects) {
@@ -52,12 +52,13 @@ Outcome fail_for_good(const Error& error, std::vector<postgres::Call> effects) {
     return {jobs::Status::failed,
             json::dump(json::Object{{"error", std::move(shown)}}),
             std::move(effects),
+            {},
             {}};
 }
 
 Outcome fail_for_good(std::string_view code, std::string_view message,
                       std::vector<postgres::Call> effects) {
-    return {jobs::Status::failed, error_json(code, message), std::move(effects), {}};
+    return {jobs::Status::failed, error_json(code, message), std::move(effects), {}, {}};
 }
 
 std::string_view to_string(Settled settled) noexcept {
@@ -115,14 +116,15 @@ Task<Result<Settled>> Settler::once(const Job& job, const Result<Outcome>& outco
                                                             : std::string_view(error.reason),
                                        error.detail, error.field),
                   .effects = {},
-                  .follow_ups = {}};
+                  .follow_ups = {},
+                  .releases = {}};
     co_return co_await commit(job, ended);
 }
 
 Task<Result<Settled>> Settler::commit(const Job& job, const Outcome& outcome) {
     jobs::Completion completion{job.id, job.attempt, outcome.status, outcome.result};
-    const bool plain =
-        outcome.effects.empty() && outcome.follow_ups.empty() && job.order_key.empty();
+    const bool plain = outcome.effects.empty() && outcome.follow_ups.empty() &&
+                       outcome.releases.empty() && job.order_key.empty();
     if (plain) {
         async::OneShot<Result<bool>> done(co_await asio::this_coro::executor);
         if (!completions_.add({std::move(completion), done}))
@@ -135,6 +137,8 @@ Task<Result<Settled>> Settler::commit(const Job& job, const Outcome& outcome) {
     calls.push_back(postgres::set_tenant(job.tenant));
     calls.push_back(jobs::fence(completion, job.kind->dead_blocks));
     for (const auto& effect : outcome.effects) calls.push_back(effect);
+    const auto released_at = calls.size();
+    for (const auto& release : outcome.releases) calls.push_back(release);
     for (auto& call : jobs::insert_jobs(outcome.follow_ups, outbox))
         calls.push_back(std::move(call));
     const auto done =
@@ -143,6 +147,8 @@ Task<Result<Settled>> Settler::commit(const Job& job, const Outcome& outcome) {
     if (!done) co_return std::unexpected(done.error());
     base::failpoint::at("settle.committed");
     if (!outcome.follow_ups.empty()) ports_.publisher.publish({outbox, outcome.follow_ups});
+    for (std::size_t i = 0; i < outcome.releases.size(); ++i)
+        announce((*done)[released_at + i][0].get<std::optional<base::Uuid>>(0));
     announce_end(job.id, (*done)[k_fence_at][0].get<std::optional<base::Uuid>>(0));
     co_return Settled::committed;
 }
@@ -205,7 +211,7 @@ Task<Result<Settled>> Settler::give_up_or_wait(const Job& job, const Error& erro
                                                             worker_name_, deadline));
     if (!left.became) co_return Settled::fenced;
     if (*left.became == jobs::Status::waiting) {
-        if (left.announced) ports_.publisher.announce({&*left.announced, 1});
+        announce(left.announced);
         co_return Settled::retried;
     }
     announce_end(job.id, left.announced);  // it was cancelled meanwhile
@@ -248,8 +254,12 @@ Task<void> Settler::bury_record(jobs::DeadLetter letter, kafka::OutRecord record
     ports_.publisher.publish_dead_letter(letter, std::move(record));
 }
 
+void Settler::announce(std::optional<base::Uuid> outbox) {
+    if (outbox) ports_.publisher.announce({&*outbox, 1});
+}
+
 void Settler::announce_end(base::JobId id, std::optional<base::Uuid> next) {
-    if (next) ports_.publisher.announce({&*next, 1});
+    announce(next);
     announce_ends({&id.uuid, 1});
 }
 

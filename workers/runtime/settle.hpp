@@ -45,6 +45,7 @@ class Settler {
     Task<Result<Settled>> commit(const Job& job, const Outcome& outcome);
     Task<Result<Settled>> give_up_or_wait(const Job& job, const Error& error);
     Task<Result<Settled>> once(const Job& job, const Result<Outcome>& outcome);
+    void announce(std::optional<base::Uuid> outbox);
     /// Wakes who waits for it, and the next job of its key, by its outbox row.
     void announce_end(base::JobId id, std::optional<base::Uuid> next);
     void announce_ends(std::span<const base::Uuid> ids);

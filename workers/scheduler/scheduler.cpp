@@ -2,6 +2,7 @@
 
 #include "shared/domain/audit/audit.hpp"
 #include "shared/domain/identity/erasure.hpp"
+#include "shared/domain/knowledge/generations.hpp"
 #include "shared/telemetry/log.hpp"
 
 namespace millrace::workers::scheduler {
@@ -79,6 +80,7 @@ Task<void> Scheduler::lead(postgres::Lock& lock) {
         {&Scheduler::sweep, options_.sweep},
         {&Scheduler::find_orphans, options_.orphan_sweep_first},
         {&Scheduler::seal_audit, options_.audit_seal},
+        {&Scheduler::advance_generations, options_.generations},
     };
     while (lock.held()) {
         for (auto& round : rounds) {
@@ -196,6 +198,17 @@ Task<void> Scheduler::seal_audit() {
     telemetry::log::info(
         "audit rows were sealed",
         {{"rows", std::int64_t{seal->rows}}, {"seal", seal->number}, {"hash", seal->hash}});
+}
+
+/// Most advance by themselves as their jobs end; this is for jobs that were buried or cancelled.
+Task<void> Scheduler::advance_generations() {
+    const auto announced =
+        co_await domain::knowledge::advance_generations(db_, Deadline::in(k_timeout));
+    if (!announced) co_return warn("generations", announced.error());
+    publisher_.announce(*announced);
+    const auto pruned =
+        co_await domain::knowledge::prune_generations(db_, options_.batch, Deadline::in(k_timeout));
+    if (!pruned) warn("old generations", pruned.error());
 }
 
 Task<void> Scheduler::keep_house() {

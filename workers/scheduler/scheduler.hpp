@@ -18,6 +18,7 @@ struct Options {
     std::chrono::seconds orphan_sweep{60};       ///< jobs that nobody announces
     std::chrono::seconds orphan_sweep_first{5};  ///< the same, in the first minute of a leadership
     std::chrono::seconds audit_seal{5};          ///< what was recorded is sealed
+    std::chrono::seconds generations{2};         ///< indexes that are made anew go on
     std::chrono::seconds housekeeping{3600};
     int batch = 256;
     int crashes_max = 3;
@@ -43,6 +44,7 @@ class Scheduler {
     Task<void> sweep();
     Task<void> find_orphans();
     Task<void> seal_audit();
+    Task<void> advance_generations();
     Task<void> keep_house();
 
     async::TaskGroup& tasks_;

@@ -15,6 +15,7 @@
 #include "shared/domain/identity/widget_keys.hpp"
 #include "shared/domain/jobs/publish.hpp"
 #include "shared/domain/knowledge/files.hpp"
+#include "shared/domain/knowledge/generations.hpp"
 #include "shared/domain/mail/post.hpp"
 #include "shared/object_store/object_store.hpp"
 #include "shared/providers/payments/payments.hpp"
@@ -42,6 +43,7 @@ struct Ports {
     postgres::Database& app;
     middleware::RateLimits& limits;
     domain::knowledge::Files& files;
+    domain::knowledge::IndexGenerations& generations;
     domain::jobs::Publisher& publisher;
     postgres::Database& pipeline;  ///< millrace_pipeline, for idempotency keys
     object_store::Store& objects;
@@ -64,6 +66,11 @@ struct Ports {
 
 /// `forbidden` to everybody but ADMINs and the owner ("Admin" in the contract).
 [[nodiscard]] Result<void> require_admin(const middleware::Exchange& exchange);
+
+/// The tenant of the path, which must be the caller's own: another's does not exist. The second
+/// asks for an administrator too.
+[[nodiscard]] Result<base::TenantId> own_tenant(const middleware::Exchange& exchange);
+[[nodiscard]] Result<base::TenantId> administered_tenant(const middleware::Exchange& exchange);
 
 /// Counts the request of this user against `max` a minute.
 Task<Result<void>> take_user_rate(Ports ports, middleware::Exchange& exchange,
@@ -97,6 +104,7 @@ Task<Result<void>> confirm_reset(Ports ports, middleware::Exchange& exchange,
 /// Under /console: what links in mails open.
 [[nodiscard]] std::vector<middleware::Endpoint> page_endpoints(Ports ports);
 [[nodiscard]] std::vector<middleware::Endpoint> contents_endpoints(Ports ports);
+[[nodiscard]] std::vector<middleware::Endpoint> generations_endpoints(Ports ports);
 [[nodiscard]] std::vector<middleware::Endpoint> chats_endpoints(Ports ports);
 [[nodiscard]] std::vector<middleware::Endpoint> conversations_endpoints(Ports ports);
 [[nodiscard]] std::vector<middleware::Endpoint> api_keys_endpoints(Ports ports);

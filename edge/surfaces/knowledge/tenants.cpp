@@ -22,19 +22,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-/// The tenant of the path, which must be the caller's own: another's does not exist.
-Result<base::TenantId> own_tenant(const Exchange& exchange) {
-    const auto id = base::TenantId::parse(exchange.request.params.at(0));
-    if (id && *id == exchange.who().tenant) return *id;
-    return fail(ErrorCode::not_found, "there is no such tenant");
-}
-
-Result<base::TenantId> administered_tenant(const Exchange& exchange) {
-    TRY(const auto id, own_tenant(exchange));
-    TRY_VOID(require_admin(exchange));
-    return id;
-}
-
 Response ok(const json::Value& body, int status = 200) {
     return middleware::json_response(status, json::dump(body));
 }
@@ -186,6 +173,18 @@ Task<Result<Response>> revoke_invitation(Ports ports, Exchange& exchange) {
 }
 
 }  // namespace
+
+Result<base::TenantId> own_tenant(const Exchange& exchange) {
+    const auto id = base::TenantId::parse(exchange.request.params.at(0));
+    if (id && *id == exchange.who().tenant) return *id;
+    return fail(ErrorCode::not_found, "there is no such tenant");
+}
+
+Result<base::TenantId> administered_tenant(const Exchange& exchange) {
+    TRY(const auto id, own_tenant(exchange));
+    TRY_VOID(require_admin(exchange));
+    return id;
+}
 
 std::vector<Endpoint> tenants_endpoints(Ports ports) {
     const auto with = middleware::with_ports(ports);

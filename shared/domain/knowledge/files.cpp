@@ -47,9 +47,9 @@ ON CONFLICT DO NOTHING)sql"};
 const Statement k_publish{"files_publish", R"sql(
 UPDATE files SET generation = $2, chunk_count = $3, status = 'completed', reason = NULL, updated_at = now()
  WHERE id = $1 AND generation < $2)sql"};
-const Statement k_prune{"chunks_prune",
-                        "DELETE FROM chunks c USING files f WHERE c.file_id = $1 AND f.id = $1 AND "
-                        "c.generation < f.generation"};
+const Statement k_prune{"chunks_prune", R"sql(
+DELETE FROM chunks c USING files f WHERE c.file_id = $1 AND f.id = $1 AND c.generation < f.generation
+   AND NOT EXISTS (SELECT FROM kept_chunks k WHERE k.file_id = $1 AND k.chunk_generation = c.generation))sql"};
 // What it had before stays.
 const Statement k_fail{
     "files_fail",
@@ -84,14 +84,16 @@ File file_of(const postgres::Row& row) {
 }  // namespace
 
 std::string to_json(const DocumentUploaded& event) {
-    return json::dump(json::Object{{"file_id", event.file.str()},
-                                   {"file_name", event.file_name},
-                                   {"file_type", event.file_type},
-                                   {"title", event.title},
-                                   {"object",
-                                    {{"key", event.object.key},
-                                     {"size", event.object.size},
-                                     {"sha256", event.object.sha256}}}});
+    json::Object out{{"file_id", event.file.str()},
+                     {"file_name", event.file_name},
+                     {"file_type", event.file_type},
+                     {"title", event.title},
+                     {"object",
+                      {{"key", event.object.key},
+                       {"size", event.object.size},
+                       {"sha256", event.object.sha256}}}};
+    if (event.index_generation) out["index_generation"] = event.index_generation->str();
+    return json::dump(out);
 }
 
 Result<DocumentUploaded> parse_document_uploaded(std::string_view text) {
@@ -101,7 +103,8 @@ Result<DocumentUploaded> parse_document_uploaded(std::string_view text) {
                          .file_name = in.string("file_name", {1, 1000}),
                          .file_type = in.string("file_type", {1, 10}),
                          .title = in.string("title", {0, 1000}),
-                         .object = {}};
+                         .object = {},
+                         .index_generation = in.optional_uuid("index_generation")};
     auto object = in.object("object");
     out.object = {
         .key = object.string("key", {1, 500}),

@@ -57,6 +57,9 @@ struct DocumentUploaded {
     FileId file;
     std::string file_name, file_type, title;
     object_store::Ref object;
+    /// Its chunks wait for the whole index to be made anew. (Such an event is written by
+    /// advance_index_generation(), schemas/sql/0018_index_generations.sql.)
+    std::optional<base::Uuid> index_generation;
 };
 [[nodiscard]] std::string to_json(const DocumentUploaded& event);
 [[nodiscard]] Result<DocumentUploaded> parse_document_uploaded(std::string_view json);

@@ -1,13 +1,7 @@
 // The company: its widget, its keys, its members, its settings.
 import { call } from "./api.js";
-import { alertBox, chip, confirmed, el, t, table, when } from "./dom.js";
+import { acting, chip, confirmed, el, t, table, when } from "./dom.js";
 
-/// Runs an act of a form or button; a refusal is shown above it.
-const acting = (box, act) => async (event) => {
-  event?.preventDefault();
-  box.querySelector(".alert")?.remove();
-  try { await act(event); } catch (error) { box.prepend(alertBox(error)); }
-};
 const field = (label, properties) => el("label", {}, label, el("input", properties));
 
 export async function keysView(main, { me, admin }) {

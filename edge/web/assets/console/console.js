@@ -4,12 +4,13 @@ import { askView } from "./ask.js";
 import { keysView, membersView, settingsView } from "./company.js";
 import { documentsView } from "./documents.js";
 import { alertBox, el, lang, t } from "./dom.js";
+import { indexView } from "./generations.js";
 import { jobsView } from "./jobs.js";
 import { usageView } from "./usage.js";
 
 const VIEWS = {
   documents: [t("資料", "Documents"), documentsView], ask: [t("質問", "Ask"), askView], usage: [t("利用状況", "Usage"), usageView], jobs: [t("処理", "Jobs"), jobsView],
-  keys: [t("キー", "Keys"), keysView], members: [t("メンバー", "Members"), membersView, true], settings: [t("設定", "Settings"), settingsView, true],
+  index: [t("索引", "Index"), indexView, true], keys: [t("キー", "Keys"), keysView], members: [t("メンバー", "Members"), membersView, true], settings: [t("設定", "Settings"), settingsView, true],
 };
 const app = document.getElementById("app");
 let leaving = new AbortController();

@@ -30,6 +30,13 @@ export const size = (bytes) => (bytes < 1024 ? `${bytes} B` : bytes < 1 << 20 ? 
 export const chip = (state) => el("span", { className: `chip ${state}` }, state);
 export const alertBox = (error) => el("div", { className: "alert", role: "alert" }, error.status === 404 && !error.code ? t("この機能はこのサーバーにありません。", "This server does not have this feature.") : error.message);
 
+/// Runs an act of a form or button; a refusal is shown above it.
+export const acting = (box, act) => async (event) => {
+  event?.preventDefault();
+  box.querySelector(".alert")?.remove();
+  try { await act(event); } catch (error) { box.prepend(alertBox(error)); }
+};
+
 export function table(heads, rows) {
   const cell = (kind, content, number) => el(kind, { ...(kind === "th" && { scope: "col" }), className: number ? "number" : "" }, content);
   return el("div", { className: "scroll", tabIndex: 0, role: "region", "aria-label": t("表", "Table") }, el("table", {},
