@@ -69,7 +69,8 @@ surfaces::knowledge::Deployment knowledge_deployment(const Config& config) {
             .embedding_model = embedding.url.empty() ? "bm25" : embedding.model,
             .auth_rate = static_cast<int>(config.edge.auth_rate),
             .chat_rate = static_cast<int>(config.edge.chat_rate),
-            .upload_rate = static_cast<int>(config.edge.upload_rate)};
+            .upload_rate = static_cast<int>(config.edge.upload_rate),
+            .storage_max = config.edge.tenant_storage_mib << 20};
 }
 
 /// Null: not configured.

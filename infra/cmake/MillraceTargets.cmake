@@ -30,14 +30,15 @@ function(millrace_test name)
         set(ARG_TIMEOUT 120)
     endif()
     add_test(NAME ${name} COMMAND ${name} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
-    set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT ${ARG_TIMEOUT})
+    set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABELS}" RESOURCE_LOCK servers TIMEOUT ${ARG_TIMEOUT})
 endfunction()
 
-# millrace_python_tests(LABEL [TIMEOUT s]): each test_*.py of this folder as one ctest test LABEL_*, alone on the machine: it
-# starts its own private stack of the release binaries. The distribution's Python: scripts/setup installs its packages.
+# millrace_python_tests(LABEL [TIMEOUT s] [ALONE]): each test_*.py of this folder as one ctest test LABEL_*, one at a time: it
+# starts its own private stack of the release binaries. Beside it the lint may run, ALONE nothing. The distribution's Python:
+# scripts/setup installs its packages.
 find_program(MILLRACE_PYTHON python3 PATHS /usr/bin NO_DEFAULT_PATH REQUIRED)
 function(millrace_python_tests label)
-    cmake_parse_arguments(ARG "" "TIMEOUT" "" ${ARGN})
+    cmake_parse_arguments(ARG "ALONE" "TIMEOUT" "" ${ARGN})
     if(NOT ARG_TIMEOUT)
         set(ARG_TIMEOUT 600)
     endif()
@@ -46,6 +47,6 @@ function(millrace_python_tests label)
         get_filename_component(name ${file} NAME_WE)
         string(REGEX REPLACE "^test_" "${label}_" name ${name})
         add_test(NAME ${name} COMMAND ${MILLRACE_PYTHON} ${file} WORKING_DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR})
-        set_tests_properties(${name} PROPERTIES LABELS ${label} RUN_SERIAL TRUE TIMEOUT ${ARG_TIMEOUT})
+        set_tests_properties(${name} PROPERTIES LABELS ${label} RUN_SERIAL ${ARG_ALONE} RESOURCE_LOCK servers TIMEOUT ${ARG_TIMEOUT})
     endforeach()
 endfunction()

@@ -129,9 +129,13 @@ BEGIN
           FROM released r JOIN files d ON d.id = r.file_id
         RETURNING id
     ) SELECT array_agg(id ORDER BY id) INTO ids FROM accepted;
+    -- Once: when it waits again, then for the time of its retry.
     IF ids IS NULL AND in_work = 0 THEN
-        UPDATE jobs SET status = 'queued', requeued_at = now() WHERE id = it.job_id AND status = 'waiting' RETURNING ARRAY[id] INTO ids;
+        PERFORM FROM jobs WHERE id = it.job_id AND status = 'waiting' FOR UPDATE;
         DELETE FROM due WHERE job_id = it.job_id AND at = 'infinity';
+        IF FOUND THEN
+            UPDATE jobs SET status = 'queued', requeued_at = now() WHERE id = it.job_id RETURNING ARRAY[id] INTO ids;
+        END IF;
     END IF;
     IF ids IS NOT NULL THEN
         INSERT INTO outbox (id, jobs) VALUES (gen_random_uuid(), ids) RETURNING id INTO announced;

@@ -131,6 +131,8 @@ void read_admission(Loader& in, Edge& out) {
                                "widget's visitors together may ask ten times as many");
     out.upload_rate = in.integer("MILLRACE_UPLOAD_RATE", 10, 1, 1'000'000,
                                  "uploads a minute of one user, imports by operators aside");
+    out.tenant_storage_mib = in.integer("MILLRACE_TENANT_STORAGE", 20'480, 0, 1 << 30,
+                                        "MiB that a tenant's documents may take; 0: no limit");
     out.uploads_max = in.integer("MILLRACE_UPLOADS_MAX", 64, 1, 100'000, "uploads at once");
     out.visitors_max = in.integer("MILLRACE_VISITORS_MAX", 256, 1, 100'000,
                                   "requests without a credential, such as logins, at once");

@@ -57,7 +57,7 @@ struct Edge {
     std::chrono::milliseconds header_timeout{}, body_timeout{}, idle_timeout{}, send_timeout{};
     std::int64_t places_min = 0, places_max = 0, waiting_max = 0, uploads_max = 0, visitors_max = 0;
     std::int64_t tenant_rate = 0;
-    std::int64_t auth_rate = 0, chat_rate = 0, upload_rate = 0;
+    std::int64_t auth_rate = 0, chat_rate = 0, upload_rate = 0, tenant_storage_mib = 0;
     std::chrono::milliseconds latency_headroom{}, wait_burst{}, wait_overloaded{};
     std::int64_t memory_max_mib = 0;
     static Edge read(Loader& in);

@@ -166,6 +166,15 @@ class WithModel(Chats):
         self.assertEqual([m["content"] for m in messages[1:3]], ["正社員の試用期間はどれくらいですか？", "It is three months."])
         self.assertIn("パートの試用期間は一か月", messages[3]["content"], "found with what was asked before")
 
+    def test_what_was_said_at_length_is_cut_and_not_forgotten(self):
+        self.model.script = ["It is three months. " + "Nobody knows why, and it goes on. " * 400]
+        first = self.ask("正社員の試用期間はどれくらいですか？")
+        self.ask("ではパートは？", session_id=first["conversation_id"])
+        told = self.model.requests[-1]["body"]["messages"]
+        self.assertEqual([m["role"] for m in told], ["system", "user", "assistant", "user"])
+        self.assertTrue(told[2]["content"].startswith("It is three months."))
+        self.assertLess(len(told[2]["content"]), 2500)
+
     def test_a_visitor_is_told_nothing_of_others(self):
         def told(answer):
             self.assertEqual(answer.status, 200, answer.text)

@@ -15,7 +15,7 @@ class Contents(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.embeddings = Embeddings(lambda text: [1.0, 0.5])
-        cls.stack = Stack(probe=False, env={"MILLRACE_EMBEDDING_URL": cls.embeddings.url, "MILLRACE_AUTH_RATE": "1000000"})
+        cls.stack = Stack(probe=False, env={"MILLRACE_EMBEDDING_URL": cls.embeddings.url, "MILLRACE_AUTH_RATE": "1000000", "MILLRACE_TENANT_STORAGE": "1"})
         cls.me = register(cls.stack.edge())
 
     @classmethod
@@ -74,6 +74,14 @@ class Contents(unittest.TestCase):
         self.assertEqual(shown["status"], "completed")
         self.assertIn("deleted", shown["reason"])
         self.assertEqual(self.me.call("GET", path + "/chunks").json, before)
+
+    def test_a_company_has_so_much_room(self):
+        someone = register(self.stack.edge())
+        first = someone.upload("a.txt", b"A line of thirty-two characters.\n" * (1 << 15))
+        self.assertEqual(first.status, 201, first.text)
+        self.refused(someone.upload("b.txt", b"One more.\n"), 413, "STORAGE_QUOTA_EXCEEDED", "file")
+        self.assertEqual(someone.call("DELETE", "/api/v1/contents/" + first.json["id"]).status, 200)
+        self.assertEqual(someone.upload("b.txt", b"One more.\n").status, 201)
 
     def test_deleted_while_somebody_works_on_it(self):
         self.embeddings.hold.clear()

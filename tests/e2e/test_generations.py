@@ -234,6 +234,24 @@ class Generations(unittest.TestCase):
         self.assertEqual(self.me.wait_job(self.reindex())["status"], "succeeded")
         eventually(lambda: self.chunk_generations() == "2|2", 20, "nothing left of the others")
 
+    def test_judging_waits_for_its_provider(self):
+        files = self.upload({"a": "The anchor hangs in the hall.\n"})
+        self.assertEqual(self.me.call("PUT", self.tenant + "/question-set", {"questions": [{"question": "Where is it?", "file_ids": [files["a"]]}]}).status, 200)
+        self.embeddings.hold.clear()
+        asked = len(self.embeddings.requests)
+        job = self.reindex()
+        eventually(lambda: len(self.embeddings.requests) > asked, 20, "the document")
+        self.embeddings.hold.set()
+        self.embeddings.refuses = 503
+        ended = None
+        try:
+            eventually(lambda: self.me.call("GET", f"/api/jobs/{job}").json["attempt"] == 1 and self.stack.sql(f"SELECT count(*) FROM due WHERE job_id = '{job}' AND at < 'infinity'") == "1", 20, "its wait")
+            self.assertEqual(self.generations()[0]["status"], "building")
+        finally:
+            self.embeddings.refuses = None
+        ended = self.me.wait_job(job)
+        self.assertEqual((ended["status"], ended["attempt"]), ("succeeded", 2), ended)
+
     def test_a_worker_that_dies_in_the_middle(self):
         self.upload({f"doc{i}": f"The ferry number {i} sails at noon.\n" for i in range(WINDOW + 2)})
         self.embeddings.hold.clear()

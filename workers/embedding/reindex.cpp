@@ -21,6 +21,7 @@ namespace {
 constexpr std::size_t k_depth = 5;         // of recall, in chunks as an answer is made from
 constexpr std::size_t k_batch = 64;        // questions per call of a provider
 constexpr std::int64_t k_losses_told = 5;  // by name
+constexpr auto k_commit_timeout = std::chrono::seconds(90);
 constexpr double k_epsilon = 1e-9;
 
 /// Of the documents that answer a question, the share among the `k_depth` best chunks.
@@ -73,7 +74,9 @@ class Reindex {
                             {"unreadable", generation->files_failed}};
         if (scores) result["score_before"] = scores->before;
         if (scores) result["score_after"] = scores->after;
-        co_return runtime::succeed(json::dump(result), knowledge::go_live(id, scores));
+        auto outcome = runtime::succeed(json::dump(result), knowledge::go_live(id, scores));
+        outcome.commit_timeout = k_commit_timeout;
+        co_return outcome;
     }
 
  private:

@@ -43,6 +43,7 @@ struct Outcome {
     /// Effects too, after the others: each returns one outbox row, whose jobs it has released, or
     /// null.
     std::vector<postgres::Call> releases;
+    std::chrono::seconds commit_timeout{5};  ///< of the transaction that all of these are
 };
 
 [[nodiscard]] Outcome succeed(std::string result, std::vector<postgres::Call> effects = {});

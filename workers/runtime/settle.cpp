@@ -142,7 +142,7 @@ Task<Result<Settled>> Settler::commit(const Job& job, const Outcome& outcome) {
     for (auto& call : jobs::insert_jobs(outcome.follow_ups, outbox))
         calls.push_back(std::move(call));
     const auto done =
-        co_await ports_.app.transaction(std::move(calls), Deadline::in(k_write_timeout));
+        co_await ports_.app.transaction(std::move(calls), Deadline::in(outcome.commit_timeout));
     if (!done && jobs::is_fenced(done.error())) co_return Settled::fenced;
     if (!done) co_return std::unexpected(done.error());
     base::failpoint::at("settle.committed");

@@ -194,6 +194,20 @@ class UploadReader {
     Form form_;
 };
 
+/// Once it is used up; uploads that run side by side may go beyond it.
+Task<Result<void>> check_storage(Ports ports, const Exchange& exchange) {
+    const auto max = ports.deployment.storage_max;
+    if (max == 0) co_return Result<void>{};
+    CO_TRY(const auto taken,
+           co_await ports.files.stored_bytes(exchange.who().tenant, exchange.deadline));
+    if (taken < max) co_return Result<void>{};
+    co_return fail(ErrorCode::too_large,
+                   fmt::format("file: the documents take all of the {} MiB that they may: delete "
+                               "some first",
+                               max >> 20),
+                   {.field = "file", .reason = "STORAGE_QUOTA_EXCEEDED"});
+}
+
 std::vector<std::string> split_tags(const std::optional<std::string>& text) {
     std::vector<std::string> tags;
     std::string_view rest = text ? std::string_view(*text) : std::string_view{};
@@ -275,6 +289,7 @@ Task<Result<void>> create_file(Ports ports, middleware::Principal who,
 Task<Result<Response>> upload(Ports ports, Exchange& exchange) {
     CO_TRY_VOID(require_admin(exchange));
     CO_TRY_VOID(co_await take_user_rate(ports, exchange, "uploads", ports.deployment.upload_rate));
+    CO_TRY_VOID(co_await check_storage(ports, exchange));
     const auto boundary = middleware::multipart_boundary(exchange.request.header("content-type"));
     if (!boundary) {
         co_return fail(ErrorCode::invalid,

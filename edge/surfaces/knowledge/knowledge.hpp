@@ -30,6 +30,7 @@ struct Deployment {
     std::string public_url;
     std::string llm_model, embedding_model;                ///< of a tenant that chose none
     int auth_rate = 10, chat_rate = 60, upload_rate = 10;  ///< a minute (contract §6)
+    std::int64_t storage_max = 0;  ///< bytes of a tenant's documents; 0: no limit
 };
 
 struct Ports {

@@ -33,6 +33,8 @@ SELECT * FROM (
  ORDER BY created_at DESC, id DESC OFFSET $5 LIMIT $7)sql"};
 const Statement k_remove{"files_remove",
                          "DELETE FROM files WHERE id = $1 AND tenant_id = $2 RETURNING object_key"};
+const Statement k_stored{
+    "files_stored", "SELECT coalesce(sum(file_size), 0)::bigint FROM files WHERE tenant_id = $1"};
 const Statement k_bump{"index_bump", R"sql(
 INSERT INTO index_versions (tenant_id, version) VALUES ($1, 1)
 ON CONFLICT (tenant_id) DO UPDATE SET version = index_versions.version + 1)sql"};
@@ -205,6 +207,14 @@ Task<Result<std::optional<std::string>>> Files::remove(TenantId tenant, FileId i
     CO_TRY(const auto results, co_await app_.transaction(std::move(calls), deadline));
     if (results[1].empty()) co_return std::optional<std::string>();
     co_return std::optional<std::string>(results[1][0].get<std::string>(0));
+}
+
+Task<Result<std::int64_t>> Files::stored_bytes(TenantId tenant, Deadline deadline) {
+    std::vector<postgres::Call> calls;
+    calls.push_back(postgres::set_tenant(tenant));
+    calls.push_back(postgres::call(k_stored, tenant));
+    CO_TRY(const auto results, co_await app_.transaction(std::move(calls), deadline));
+    co_return results[1][0].get<std::int64_t>(0);
 }
 
 Task<Result<std::int64_t>> Files::next_generation(Deadline deadline) {

@@ -94,6 +94,9 @@ class Files {
     /// The object to remove; nullopt when there is no such file.
     Task<Result<std::optional<std::string>>> remove(TenantId tenant, FileId id, Deadline deadline);
 
+    /// Of all its documents.
+    Task<Result<std::int64_t>> stored_bytes(TenantId tenant, Deadline deadline);
+
     Task<Result<std::int64_t>> next_generation(Deadline deadline);
     /// Writes chunks where nobody sees them. `not_found` when the file has been deleted meanwhile.
     Task<Result<void>> stage(TenantId tenant, FileId file, std::int64_t generation,

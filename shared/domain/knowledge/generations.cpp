@@ -17,6 +17,9 @@ constexpr std::size_t k_questions_max = 500;
 constexpr std::size_t k_files_max = 50;  // of one question
 constexpr std::int64_t k_listed_max = 100;
 
+// What touches every document of a tenant takes a second per 20,000.
+const Statement k_patience{"generations_patience",
+                           "SELECT set_config('statement_timeout', '60s', true)"};
 const Statement k_start{"generations_start",
                         "SELECT started, job, announced FROM start_index_generation($1, $2, $3, "
                         "$4)"};
@@ -127,10 +130,11 @@ Task<Result<IndexGenerations::Started>> IndexGenerations::start(identity::Princi
     const auto origin = trace.bytes();
     std::vector<postgres::Call> calls;
     calls.push_back(postgres::set_tenant(owner.tenant));
+    calls.push_back(postgres::call(k_patience));
     calls.push_back(postgres::call(k_start, base::uuid_v7(), base::JobId::make(), owner.user,
                                    postgres::Bytes{origin}));
     CO_TRY(const auto results, co_await app_.transaction(std::move(calls), deadline));
-    const auto row = results[1][0];
+    const auto row = results.back()[0];
     co_return Started{row.get<base::Uuid>(0), row.get<base::JobId>(1),
                       row.get<std::optional<base::Uuid>>(2)};
 }
@@ -166,9 +170,10 @@ Task<Result<std::optional<std::int32_t>>> IndexGenerations::activate(base::Tenan
     const std::vector<std::string> from = {"retired", "rejected", "failed"};
     std::vector<postgres::Call> calls;
     calls.push_back(postgres::set_tenant(tenant));
+    calls.push_back(postgres::call(k_patience));
     calls.push_back(postgres::call(k_activate, id, from));
     CO_TRY(const auto results, co_await app_.transaction(std::move(calls), deadline));
-    co_return results[1][0].get<std::optional<std::int32_t>>(0);
+    co_return results.back()[0].get<std::optional<std::int32_t>>(0);
 }
 
 Task<Result<std::vector<std::string>>> IndexGenerations::losses(base::TenantId tenant,
@@ -243,6 +248,7 @@ std::vector<postgres::Call> go_live(base::Uuid generation, std::optional<Scores>
     const std::vector<std::string> from = {"building"};
     std::vector<postgres::Call> calls;
     add_scores(calls, generation, scores);
+    calls.push_back(postgres::call(k_patience));
     calls.push_back(postgres::call(k_activate, generation, from));
     return calls;
 }

@@ -88,7 +88,7 @@ class IndexGenerations {
 struct Scores {
     double before = 0, after = 0;
 };
-/// Effects of the job that judges it: live,
+/// Effects of the job that judges it: live (which may take a minute),
 [[nodiscard]] std::vector<postgres::Call> go_live(base::Uuid generation,
                                                   std::optional<Scores> scores);
 /// or `rejected` or `failed`.
