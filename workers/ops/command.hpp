@@ -92,6 +92,7 @@ void add_replay(CLI::App& app, Context& context, Run& run);
 void add_audit(CLI::App& app, Context& context, Run& run);
 void add_users(CLI::App& app, Context& context, Run& run);
 void add_budgets(CLI::App& app, Context& context, Run& run);
+void add_sweep(CLI::App& app, Context& context, Run& run);
 void add_backup(CLI::App& app, Context& context, Run& run);
 
 }  // namespace millrace::workers::ops
