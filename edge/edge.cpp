@@ -3,7 +3,7 @@
 #include "edge/middleware/memory_guard.hpp"
 #include "edge/middleware/pipeline.hpp"
 #include "edge/routes.hpp"
-#include "shared/object_store/local_store.hpp"
+#include "shared/providers/objects/objects.hpp"
 #include "shared/service/stores.hpp"
 #include "shared/telemetry/log.hpp"
 
@@ -163,8 +163,9 @@ Task<Result<void>> serve(service::Service& service, const Config& config, Stores
 
     auto tasks = service.make_group();
     async::Pool files_pool(2);
+    auto http = http_client::make_client(service.executor(), {});
     auto objects =
-        object_store::make_local_store(service.executor(), files_pool, config.objects.dir);
+        providers::objects::make_store(service.executor(), files_pool, *http, config.objects);
     jobs::Publisher publisher(tasks, *stores.producer, *stores.background, catalog);
     jobs::Acceptor acceptor(tasks, *stores.durable, publisher);
     jobs::Reader reader(*stores.background);
@@ -195,7 +196,6 @@ Task<Result<void>> serve(service::Service& service, const Config& config, Stores
     domain::knowledge::Files files(*stores.app);
     domain::knowledge::IndexGenerations generations(*stores.app);
     domain::billing::ProviderKeys provider_keys(*stores.app, config.secrets.all());
-    auto http = http_client::make_client(service.executor(), {});
     const auto payments = make_payments(*http, config.payments);
     const web::Assets assets(config.edge.docs_dir);
 
@@ -263,6 +263,7 @@ Task<Result<void>> serve(service::Service& service, const Config& config, Stores
     gate.drain();
     co_await server->drain(grace);
     co_await server->stop();
+    co_await objects->close();
     co_await publisher.drain(grace.capped(7s));
     passwords.stop();
     tasks.cancel();

@@ -19,6 +19,7 @@ inline constexpr std::string_view k_names[] = {
     "claim.committed",    // claimed, the offset not stored
     "settle.before",      // the handler is done, nothing of it written
     "settle.committed",   // written, nobody told
+    "object.stored",      // an upload's bytes are in the object store, no row speaks of them
     "mail.handed",        // a mail was handed over, nothing of it written
 };
 inline constexpr int k_exit_code = 86;

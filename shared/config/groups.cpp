@@ -68,8 +68,76 @@ Redis Redis::read(Loader& in) {
         in.required("MILLRACE_REDIS_URL", "redis://[:password@]host[:port][/db] or unix:///path")};
 }
 
+namespace {
+
+/// https://host[:port]: a path, a query or credentials would not reach the service as they stand.
+bool is_service_url(std::string_view url) {
+    const auto scheme = url.find("://");
+    if (scheme == std::string_view::npos) return false;
+    const auto host = url.substr(scheme + 3);
+    const bool plain = std::ranges::all_of(host, [](char c) {
+        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+               c == '.' || c == '-' || c == ':' || c == '[' || c == ']';
+    });
+    return (url.starts_with("https://") || url.starts_with("http://")) && !host.empty() && plain;
+}
+
+bool is_bucket_name(std::string_view name) {
+    return name.size() >= 3 && name.size() <= 63 && name.front() != '.' &&
+           std::ranges::all_of(name, [](char c) {
+               return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '-';
+           });
+}
+
+void check_service(Loader& in, const Objects& out) {
+    for (const auto& [name, value] : {std::pair{"MILLRACE_OBJECT_URL", &out.url},
+                                      std::pair{"MILLRACE_OBJECT_BUCKET", &out.bucket},
+                                      std::pair{"MILLRACE_OBJECT_ACCESS_KEY", &out.access_key},
+                                      std::pair{"MILLRACE_OBJECT_SECRET_KEY", &out.secret_key}}) {
+        if (value->empty())
+            in.problem(fmt::format("{}: must be set where an S3-compatible service is used", name));
+    }
+    if (!out.url.empty() && !is_service_url(out.url))
+        in.problem("MILLRACE_OBJECT_URL: must be https://host[:port] (or http://) and no more");
+    if (!out.bucket.empty() && !is_bucket_name(out.bucket))
+        in.problem(
+            "MILLRACE_OBJECT_BUCKET: must be 3 to 63 of a-z, 0-9, '-' and '.', no '.' at first");
+}
+
+}  // namespace
+
 Objects Objects::read(Loader& in) {
-    return {in.required("MILLRACE_OBJECT_DIR", "the folder of the local object store")};
+    Objects out{
+        .dir = in.text("MILLRACE_OBJECT_DIR", "", "the folder of the local object store"),
+        .url = in.text("MILLRACE_OBJECT_URL", "",
+                       "an S3-compatible service in place of the folder, such as "
+                       "https://s3.example.com or http://127.0.0.1:9000"),
+        .bucket = in.text("MILLRACE_OBJECT_BUCKET", "",
+                          "its bucket, which is there already and belongs to this system alone"),
+        .region = in.text("MILLRACE_OBJECT_REGION", "us-east-1", "its region, as requests name it"),
+        .access_key = in.text("MILLRACE_OBJECT_ACCESS_KEY", "", "the id of its access key"),
+        .secret_key = in.secret("MILLRACE_OBJECT_SECRET_KEY", 0, false, "the secret of that key")};
+    while (out.url.ends_with('/')) out.url.pop_back();
+    const bool service = !out.url.empty() || !out.bucket.empty() || !out.access_key.empty() ||
+                         !out.secret_key.empty();
+    if (service)
+        check_service(in, out);
+    else if (out.dir.empty())
+        in.problem("MILLRACE_OBJECT_DIR: must be set, or MILLRACE_OBJECT_URL");
+    if (service && !out.dir.empty())
+        in.problem(
+            "MILLRACE_OBJECT_DIR and MILLRACE_OBJECT_URL: objects are kept in one place only, "
+            "MILLRACE_OBJECT_DIR must be empty where a service is used");
+    return out;
+}
+
+ObjectSweep ObjectSweep::read(Loader& in) {
+    // A body of 101 MiB may come at 1 KiB/s, which takes 29 hours, and its row is written after it.
+    return {
+        .age = in.span("MILLRACE_OBJECT_ORPHAN_AGE", 48h, 30h, 24h * 365,
+                       "objects that no document names, and unfinished uploads, go once they "
+                       "are older; longer than any upload takes"),
+        .every = in.span("MILLRACE_OBJECT_SWEEP", 1h, 1s, 24h, "how often they are looked for")};
 }
 
 Secrets Secrets::read(Loader& in) {
@@ -319,6 +387,7 @@ std::vector<std::string> known_names() {
     Kafka::read(all);
     Redis::read(all);
     Objects::read(all);
+    ObjectSweep::read(all);
     Secrets::read(all);
     Edge::read(all);
     Karte::read(all);

@@ -35,9 +35,17 @@ struct Redis {
     static Redis read(Loader& in);
 };
 
+/// Where large things are kept: a local folder, or a bucket of an S3-compatible service.
 struct Objects {
     std::string dir;
+    std::string url, bucket, region, access_key, secret_key;  ///< url is empty where dir is not
     static Objects read(Loader& in);
+};
+
+/// When objects that no document names are removed.
+struct ObjectSweep {
+    std::chrono::milliseconds age{}, every{};
+    static ObjectSweep read(Loader& in);
 };
 
 struct Secrets {

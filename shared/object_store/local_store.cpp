@@ -9,6 +9,7 @@
 #include <system_error>
 
 #include "shared/base/crypto.hpp"
+#include "shared/base/failpoint.hpp"
 #include "shared/base/fd.hpp"
 
 namespace millrace::object_store {
@@ -17,8 +18,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr std::size_t k_write_bytes = 256 * 1024;  // one visit to the pool per so many bytes
-constexpr std::size_t k_key_bytes_max = 500;
+constexpr std::size_t k_write_bytes = 256 * 1024;       // one visit to the pool per so many bytes
 constexpr std::string_view k_uploading = ".uploading";  // no key begins with a dot
 constexpr auto k_abandoned = std::chrono::hours(24);
 
@@ -33,13 +33,6 @@ std::unexpected<Error> unavailable(std::string_view what, const fs::path& path, 
 
 std::unexpected<Error> no_such_object() {
     return fail(ErrorCode::not_found, "there is no such object");
-}
-
-/// Keys are made by us, but they travel through events.
-Result<void> check_key(std::string_view key) {
-    if (is_valid_key(key)) return {};
-    return fail(ErrorCode::invalid, "not a key of the object store",
-                {.log = fmt::format("object store: key '{}' refused", key)});
 }
 
 Result<void> write_all(int fd, std::string_view bytes, const fs::path& path) {
@@ -126,6 +119,7 @@ class LocalUpload final : public Upload {
         auto writing = writing_;
         CO_TRY_VOID(
             co_await async::offload(executor_, pool_, [writing] { return writing->publish(); }));
+        base::failpoint::at("object.stored");
         co_return Ref{key_, writing_->size, base::hex(writing_->digest.finish())};
     }
 
@@ -189,17 +183,78 @@ Result<fs::path> link_or_copy(const fs::path& from, const fs::path& into) {
     return into;
 }
 
+base::WallTime modified(const struct stat& info) {
+    return base::WallTime(std::chrono::seconds(info.st_mtim.tv_sec) +
+                          std::chrono::nanoseconds(info.st_mtim.tv_nsec));
+}
+
 /// Left behind by processes that were killed. Several may sweep at once.
-void sweep_abandoned(const fs::path& folder) {
+std::size_t discard_written_before(const fs::path& folder, base::WallTime before) {
+    std::size_t discarded = 0;
     std::error_code ec;
     fs::directory_iterator entry(folder, ec);
     for (; !ec && entry != fs::directory_iterator{}; entry.increment(ec)) {
-        std::error_code gone;
-        const auto written = entry->last_write_time(gone);
-        if (!gone && fs::file_time_type::clock::now() - written > k_abandoned)
-            fs::remove(entry->path(), gone);
+        struct stat info{};
+        if (::stat(entry->path().c_str(), &info) != 0 || modified(info) >= before) continue;
+        discarded += ::unlink(entry->path().c_str()) == 0 ? 1 : 0;
     }
+    return discarded;
 }
+
+/// A walk in the order of keys. A folder stands where its name with a slash does: "a.b" comes
+/// before "a/b", and that before "a0".
+struct Walk {
+    std::string prefix, after;
+    std::size_t limit;
+    std::vector<Listed> found{};
+
+    Result<void> into(const fs::path& folder, const std::string& above) {
+        TRY(const auto names, names_of(folder, above));
+        for (const auto& name : names) {
+            if (found.size() >= limit) return {};
+            const auto path = folder / name;
+            if (name.ends_with('/'))
+                TRY_VOID(into(path, above + name));
+            else
+                add(path, above + name);
+        }
+        return {};
+    }
+
+ private:
+    /// What of a folder can hold keys that are asked for, folders with a slash at the end.
+    Result<std::vector<std::string>> names_of(const fs::path& folder,
+                                              const std::string& above) const {
+        std::vector<std::string> names;
+        std::error_code ec;
+        fs::directory_iterator entry(folder, ec);
+        for (; !ec && entry != fs::directory_iterator{}; entry.increment(ec)) {
+            auto name = entry->path().filename().string();
+            if (!is_valid_key(name)) continue;
+            std::error_code gone;
+            if (entry->is_directory(gone)) name += '/';
+            if (is_wanted(above + name)) names.push_back(std::move(name));
+        }
+        if (ec && ec != std::errc::no_such_file_or_directory)
+            return unavailable("list", folder, ec.value());
+        std::ranges::sort(names);
+        return names;
+    }
+
+    [[nodiscard]] bool is_wanted(const std::string& key) const {
+        if (!key.ends_with('/')) return key.starts_with(prefix) && key > after;
+        return (key.starts_with(prefix) || prefix.starts_with(key)) &&
+               (key > after || after.starts_with(key));
+    }
+
+    void add(const fs::path& path, std::string key) {
+        struct stat info{};
+        if (::stat(path.c_str(), &info) != 0 || !S_ISREG(info.st_mode)) return;  // gone meanwhile
+        found.push_back({.key = std::move(key),
+                         .size = static_cast<std::uint64_t>(info.st_size),
+                         .modified = modified(info)});
+    }
+};
 
 class LocalStore final : public Store {
  public:
@@ -210,7 +265,7 @@ class LocalStore final : public Store {
             throw fs::filesystem_error("the object store cannot be written", root_,
                                        std::error_code(errno, std::generic_category()));
         }
-        sweep_abandoned(root_ / k_uploading);
+        discard_written_before(root_ / k_uploading, std::chrono::system_clock::now() - k_abandoned);
     }
 
     Task<Result<std::unique_ptr<Upload>>> create(std::string key) override {
@@ -246,6 +301,24 @@ class LocalStore final : public Store {
         });
     }
 
+    Task<Result<std::vector<Listed>>> list(std::string prefix, std::string after,
+                                           std::size_t limit) override {
+        const auto root = root_;
+        auto walk = std::make_shared<Walk>(std::move(prefix), std::move(after), limit);
+        CO_TRY_VOID(co_await async::offload(executor_, pool_,
+                                            [walk, root] { return walk->into(root, {}); }));
+        co_return std::move(walk->found);
+    }
+
+    Task<Result<std::size_t>> discard_unfinished(base::WallTime before) override {
+        const auto folder = root_ / k_uploading;
+        co_return co_await async::offload(executor_, pool_, [folder, before] {
+            return Result<std::size_t>(discard_written_before(folder, before));
+        });
+    }
+
+    Task<void> close() override { co_return; }
+
  private:
     Executor executor_;
     async::Pool& pool_;
@@ -253,23 +326,6 @@ class LocalStore final : public Store {
 };
 
 }  // namespace
-
-bool is_valid_key(std::string_view key) noexcept {
-    if (key.empty() || key.size() > k_key_bytes_max || key.front() == '/' || key.back() == '/')
-        return false;
-    std::string_view segment;
-    while (!key.empty()) {
-        const auto slash = std::min(key.find('/'), key.size());
-        segment = key.substr(0, slash);
-        key.remove_prefix(std::min(slash + 1, key.size()));
-        const bool clean = std::ranges::all_of(segment, [](char c) {
-            return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-                   c == '.' || c == '_' || c == '-';
-        });
-        if (segment.empty() || segment.front() == '.' || !clean) return false;
-    }
-    return true;
-}
 
 std::unique_ptr<Store> make_local_store(Executor executor, async::Pool& pool, fs::path root) {
     return std::make_unique<LocalStore>(std::move(executor), pool, std::move(root));

@@ -15,8 +15,4 @@ namespace millrace::object_store {
 std::unique_ptr<Store> make_local_store(Executor executor, async::Pool& pool,
                                         std::filesystem::path root);
 
-/// Segments of [A-Za-z0-9._-] separated by '/', none empty or beginning with a dot; at most 500
-/// bytes.
-[[nodiscard]] bool is_valid_key(std::string_view key) noexcept;
-
 }  // namespace millrace::object_store

@@ -1,51 +1,29 @@
-// shared/object_store/local_store: objects appear whole or not at all, and keys stay below the
-// root.
+// shared/object_store: what every store does, as one list; and of the store in a folder, that keys
+// stay below it.
 
 #include <doctest/doctest.h>
 #include <unistd.h>
 
-#include <filesystem>
-#include <fstream>
-#include <iterator>
-
-#include "shared/base/crypto.hpp"
 #include "shared/object_store/local_store.hpp"
-#include "tests/support/kafka_loop.hpp"
+#include "tests/support/object_bench.hpp"
 
 using namespace millrace;
-using millrace::tests::Loop;
 namespace fs = std::filesystem;
 
 namespace {
 
 /// A store on a folder that goes with the test.
-struct Bench {
+struct Bench final : tests::ObjectBench {
     fs::path root = fs::temp_directory_path() / ("millrace-objects-" + base::random_token(12));
-    Loop loop{};
-    async::Pool pool{1};
-    std::unique_ptr<object_store::Store> store =
-        object_store::make_local_store(loop.executor(), pool, root);
 
-    Bench() = default;
-    Bench(const Bench&) = delete;
-    Bench& operator=(const Bench&) = delete;
-    ~Bench() {
+    Bench() { store = object_store::make_local_store(loop.executor(), pool, root); }
+    ~Bench() override {
         store.reset();
         fs::remove_all(root);
     }
-
-    Result<object_store::Ref> put(const std::string& key, const std::vector<std::string>& pieces) {
-        auto upload = loop.run(store->create(key));
-        if (!upload) return std::unexpected(upload.error());
-        for (const auto& piece : pieces) {
-            if (auto written = loop.run((*upload)->write(piece)); !written) {
-                return std::unexpected(written.error());
-            }
-        }
-        return loop.run((*upload)->finish());
-    }
-    Result<std::string> get(const std::string& key, std::uint64_t bytes_max = 1 << 20) {
-        return loop.run(store->read(key, bytes_max));
+    [[nodiscard]] std::size_t unfinished() const override {
+        return static_cast<std::size_t>(
+            std::distance(fs::directory_iterator(root / ".uploading"), {}));
     }
     [[nodiscard]] std::size_t files() const {
         std::size_t count = 0;
@@ -58,49 +36,120 @@ struct Bench {
 
 }  // namespace
 
-TEST_CASE("an object comes back byte for byte, with its size and digest") {
-    Bench bench;
-    const std::string large(700'000, 'x');
-    const auto ref = bench.put("tenant/one", {"a", large, "end"});
-    REQUIRE(ref);
-    const auto whole = std::string("a") + large + "end";
-    CHECK(ref->key == "tenant/one");
-    CHECK(ref->size == whole.size());
-    CHECK(ref->sha256 == base::hex(base::sha256(whole)));
-    CHECK(bench.get("tenant/one") == whole);
-    CHECK(bench.put("tenant/empty", {})->size == 0);
-    CHECK(bench.get("tenant/empty") == "");
-}
+namespace millrace::tests {
 
-TEST_CASE("nothing is visible before finish, and an unfinished upload leaves nothing") {
-    Bench bench;
-    {
-        auto upload = bench.loop.run(bench.store->create("tenant/two"));
-        REQUIRE(upload);
-        REQUIRE(bench.loop.run((*upload)->write(std::string(600'000, 'y'))));
-        CHECK(bench.get("tenant/two").error().code == ErrorCode::not_found);
+namespace {
+
+constexpr std::size_t k_part = 5 << 20;
+
+/// From nothing to more than two parts, written in pieces that fit no part.
+void check_sizes(ObjectBench& bench) {
+    for (const std::size_t size : {std::size_t{0}, std::size_t{1}, k_part - 1, k_part, k_part + 1,
+                                   2 * k_part, 2 * k_part + 700'001}) {
+        CAPTURE(size);
+        const auto whole = pattern(size);
+        std::vector<std::string> pieces;
+        for (std::size_t at = 0; at < size; at += 999'983)
+            pieces.push_back(whole.substr(at, 999'983));
+        const auto ref = bench.put("sizes/one", pieces);
+        REQUIRE(ref);
+        CHECK(ref->key == "sizes/one");
+        CHECK(ref->size == size);
+        CHECK(ref->sha256 == base::hex(base::sha256(whole)));
+        CHECK(bench.get("sizes/one") == whole);
+        CHECK(bench.fetched("sizes/one") == whole);
     }
-    CHECK(bench.files() == 0);
+    REQUIRE(bench.put("sizes/whole", {pattern(2 * k_part + 5)}));
+    CHECK(bench.get("sizes/whole") == pattern(2 * k_part + 5));
+    CHECK(bench.unfinished() == 0);
+    CHECK(bench.remove("sizes/one"));
+    CHECK(bench.remove("sizes/whole"));
 }
 
-TEST_CASE("reading is bounded, and fetch gives a file of its own name") {
-    Bench bench;
+void check_cut_upload(ObjectBench& bench) {
+    for (const std::size_t size : {std::size_t{600'000}, 2 * k_part + 1}) {
+        CAPTURE(size);
+        {
+            auto upload = bench.loop.run(bench.store->create("cut/one"));
+            REQUIRE(upload);
+            REQUIRE(bench.loop.run((*upload)->write(std::string(size, 'y'))));
+            CHECK(bench.get("cut/one").error().code == ErrorCode::not_found);
+        }
+        CHECK(bench.loop.until([&] { return bench.unfinished() == 0; }));
+        CHECK(bench.keys().empty());
+    }
+}
+
+void check_limits(ObjectBench& bench) {
     REQUIRE(bench.put("t/three", {"0123456789"}));
     CHECK(bench.get("t/three", 9).error().code == ErrorCode::too_large);
     CHECK(bench.get("t/three", 10) == "0123456789");
-    const auto into = bench.root.string() + ".fetched";
-    REQUIRE(bench.loop.run(bench.store->fetch("t/three", into)));
-    std::ifstream file(into);
-    CHECK(std::string(std::istreambuf_iterator<char>(file), {}) == "0123456789");
-    fs::remove(into);
+    CHECK(bench.get("t/none").error().code == ErrorCode::not_found);
+    CHECK(bench.get("t/three/below").error().code == ErrorCode::not_found);
+    CHECK(bench.fetched("t/none").error().code == ErrorCode::not_found);
+    CHECK(bench.remove("t/three"));
+    CHECK(bench.remove("t/three"));
+    CHECK(bench.remove("t/three/below"));
+    CHECK(bench.get("t/three").error().code == ErrorCode::not_found);
 }
 
-TEST_CASE("removal is idempotent") {
+void check_list(ObjectBench& bench) {
+    const auto before = std::chrono::system_clock::now() - std::chrono::seconds(2);
+    const std::vector<std::string> all{"a-/x", "a.b/x", "a/b",  "a/b.c", "a/c/d",
+                                       "a/c0", "a0",    "aB/x", "b/x",   "b/x-1"};
+    for (const auto& key : all) REQUIRE(bench.put(key, {key}));
+    CHECK(bench.keys() == all);
+    CHECK(bench.keys("a/") == std::vector<std::string>{"a/b", "a/b.c", "a/c/d", "a/c0"});
+    CHECK(bench.keys("a/c") == std::vector<std::string>{"a/c/d", "a/c0"});
+    CHECK(bench.keys("none").empty());
+    CHECK(bench.keys("", "a/c/d") ==
+          std::vector<std::string>{"a/c0", "a0", "aB/x", "b/x", "b/x-1"});
+    CHECK(bench.keys("", "a/c/e", 2) == std::vector<std::string>{"a/c0", "a0"});
+    CHECK(bench.keys("", "b/x-1").empty());
+    std::vector<std::string> paged;
+    for (auto page = bench.keys("", "", 3); !page.empty(); page = bench.keys("", paged.back(), 3))
+        paged.insert(paged.end(), page.begin(), page.end());
+    CHECK(paged == all);
+    const auto listed = bench.loop.run(bench.store->list("b/x-", "", 10));
+    REQUIRE(listed);
+    REQUIRE(listed->size() == 1);
+    CHECK(listed->front().size == 5);
+    CHECK(listed->front().modified >= before);
+    CHECK(listed->front().modified <= std::chrono::system_clock::now() + std::chrono::seconds(2));
+    for (const auto& key : all) CHECK(bench.remove(key));
+}
+
+void check_unfinished(ObjectBench& bench) {
+    auto upload = bench.loop.run(bench.store->create("old/one"));
+    REQUIRE(upload);
+    REQUIRE(bench.loop.run((*upload)->write(pattern(k_part + 1))));
+    const auto now = std::chrono::system_clock::now();
+    const auto hour = std::chrono::hours(1);
+    CHECK(bench.unfinished() == 1);
+    CHECK(bench.loop.run(bench.store->discard_unfinished(now - hour)) == 0);
+    CHECK(bench.unfinished() == 1);
+    CHECK(bench.loop.run(bench.store->discard_unfinished(now + hour)) == 1);
+    CHECK(bench.unfinished() == 0);
+    CHECK_FALSE(bench.loop.run((*upload)->finish()));
+    CHECK(bench.keys().empty());
+}
+
+}  // namespace
+
+void check_object_store(ObjectBench& bench) {
+    check_sizes(bench);
+    check_cut_upload(bench);
+    check_limits(bench);
+    check_list(bench);
+    check_unfinished(bench);
+}
+
+}  // namespace millrace::tests
+
+TEST_CASE("a folder does what every object store does") {
     Bench bench;
-    REQUIRE(bench.put("t/four", {"x"}));
-    CHECK(bench.loop.run(bench.store->remove("t/four")));
-    CHECK(bench.loop.run(bench.store->remove("t/four")));
-    CHECK(bench.get("t/four").error().code == ErrorCode::not_found);
+    tests::check_object_store(bench);
+    bench.loop.run(bench.store->close());
 }
 
 TEST_CASE("keys stay below the root") {

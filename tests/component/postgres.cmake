@@ -8,7 +8,7 @@ millrace_test(postgres_component
 # Every named statement of the project. An object that nothing refers to would stay out of the program, and its statements
 # with it: the archives that own statements are taken whole.
 set(statement_owners
-    millrace_postgres millrace_domain_audit millrace_domain_billing millrace_domain_diary millrace_domain_identity millrace_domain_jobs millrace_domain_knowledge
+    millrace_postgres millrace_domain_audit millrace_domain_billing millrace_domain_diary millrace_domain_identity millrace_domain_jobs millrace_domain_knowledge millrace_domain_objects
     millrace_edge_middleware millrace_edge_surfaces millrace_providers_vector
     millrace_workers_mail millrace_workers_ops millrace_workers_runtime)
 set(whole_archives ${statement_owners})

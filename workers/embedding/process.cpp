@@ -2,13 +2,19 @@
 
 #include <unistd.h>
 
-#include "shared/object_store/local_store.hpp"
+#include <cstdlib>
+#include <filesystem>
+#include <system_error>
+
+#include "shared/providers/objects/objects.hpp"
 #include "shared/sandbox/bubblewrap.hpp"
 #include "shared/telemetry/log.hpp"
 #include "workers/embedding/handler.hpp"
 #include "workers/embedding/reindex.hpp"
 
 namespace millrace::workers::embedding {
+
+namespace fs = std::filesystem;
 
 namespace {
 
@@ -26,14 +32,34 @@ Task<void> sweep(providers::vector::Store& vectors, postgres::Database& app, Exe
     }
 }
 
-/// A folder of our own beside the objects, so that a document can be linked instead of copied.
-std::filesystem::path scratch_folder(const Config& config) {
-    auto folder =
-        std::filesystem::path(config.objects.dir) / ".scratch" / config.worker.process.name;
-    std::filesystem::remove_all(folder);  // what a crash left
-    std::filesystem::create_directories(folder);
-    return folder;
-}
+/// A folder of our own: beside the objects where those are files, so that a document can be linked
+/// instead of copied, else among the temporary files ($TMPDIR).
+class ScratchFolder {
+ public:
+    explicit ScratchFolder(const Config& config) {
+        if (config.objects.dir.empty()) {
+            auto name = (fs::temp_directory_path() / "millrace-scratch-XXXXXX").string();
+            if (::mkdtemp(name.data()) == nullptr)
+                throw fs::filesystem_error("cannot make", name,
+                                           std::error_code(errno, std::generic_category()));
+            path_ = name;
+        } else {
+            path_ = fs::path(config.objects.dir) / ".scratch" / config.worker.process.name;
+            fs::remove_all(path_);  // what a crash left
+            fs::create_directories(path_);
+        }
+    }
+    ScratchFolder(const ScratchFolder&) = delete;
+    ScratchFolder& operator=(const ScratchFolder&) = delete;
+    ~ScratchFolder() {
+        std::error_code ignored;
+        fs::remove_all(path_, ignored);
+    }
+    [[nodiscard]] const fs::path& path() const noexcept { return path_; }
+
+ private:
+    fs::path path_;
+};
 
 }  // namespace
 
@@ -49,10 +75,11 @@ Task<Result<void>> run(service::Service& service, const Config& config) {
     // Where cores are few, answers go before documents. The extractors inherit it.
     (void)::nice(k_nice);
     async::Pool pool(1);
-    auto objects = object_store::make_local_store(service.executor(), pool, config.objects.dir);
+    const ScratchFolder scratch(config);
     sandbox::Bubblewrap sandbox(service.executor(), {});
     CO_TRY_VOID(co_await sandbox.probe());
     auto http = http_client::make_client(service.executor(), {});
+    auto objects = providers::objects::make_store(service.executor(), pool, *http, config.objects);
     const auto embedder = providers::embedding::make_embedder(*http, config.embeddings);
     std::optional<domain::knowledge::Files> files;
     std::optional<domain::knowledge::IndexGenerations> generations;
@@ -76,7 +103,7 @@ Task<Result<void>> run(service::Service& service, const Config& config) {
                                      .vectors = *vectors,
                                      .pool = pool,
                                      .programs = {.extract = config.extraction.program},
-                                     .scratch = scratch_folder(config)})},
+                                     .scratch = scratch.path()})},
                 {"knowledge.reindex", make_reindex_handler({.generations = *generations,
                                                             .app = resources.app,
                                                             .embedder = embedder.get(),

@@ -10,6 +10,7 @@
 #include "shared/async/task_group.hpp"
 #include "shared/config/groups.hpp"
 #include "shared/events/catalog.hpp"
+#include "shared/http_client/http_client.hpp"
 #include "shared/kafka/reader.hpp"
 #include "shared/object_store/object_store.hpp"
 #include "shared/postgres/postgres.hpp"
@@ -66,6 +67,7 @@ class Context {
     std::optional<events::Catalog> catalog_;
     std::unique_ptr<redis::Client> redis_;
     async::Pool files_pool_{1};
+    std::unique_ptr<http_client::Client> http_;  ///< of the objects
     std::unique_ptr<object_store::Store> objects_;
 };
 
@@ -90,6 +92,7 @@ void add_replay(CLI::App& app, Context& context, Run& run);
 void add_audit(CLI::App& app, Context& context, Run& run);
 void add_users(CLI::App& app, Context& context, Run& run);
 void add_budgets(CLI::App& app, Context& context, Run& run);
+void add_sweep(CLI::App& app, Context& context, Run& run);
 void add_backup(CLI::App& app, Context& context, Run& run);
 
 }  // namespace millrace::workers::ops

@@ -4,7 +4,7 @@
 
 #include <array>
 
-#include "shared/object_store/local_store.hpp"
+#include "shared/providers/objects/objects.hpp"
 #include "workers/ops/command.hpp"
 
 namespace millrace::workers::ops {
@@ -142,10 +142,13 @@ redis::Client& Context::redis() {
 }
 
 object_store::Store& Context::objects() {
-    if (!objects_)
-        objects_ = object_store::make_local_store(
-            executor_, files_pool_,
-            need("MILLRACE_OBJECT_DIR", "the folder of the local object store"));
+    if (objects_) return *objects_;
+    config::Loader loader;
+    const auto where = config::Objects::read(loader);
+    if (!loader.problems().empty())
+        throw std::runtime_error(loader.problems().front() + " ('. .millrace/env' sets it)");
+    http_ = http_client::make_client(executor_, {});
+    objects_ = providers::objects::make_store(executor_, files_pool_, *http_, where);
     return *objects_;
 }
 
@@ -162,6 +165,7 @@ config::Vectors Context::vectors() const {
 }
 
 Task<void> Context::close() {
+    if (objects_) co_await objects_->close();
     redis_.reset();
     producer_.reset();  // whoever published has waited for the reports
     for (auto* db : {owner_.get(), builder_.get(), pipeline_.get(), app_.get(), survey_.get()}) {

@@ -62,6 +62,7 @@ int main(int argc, char** argv) {
     workers::ops::add_audit(app, context, run);
     workers::ops::add_users(app, context, run);
     workers::ops::add_budgets(app, context, run);
+    workers::ops::add_sweep(app, context, run);
     workers::ops::add_backup(app, context, run);
     CLI11_PARSE(app, argc, argv);
     context.set_json(json);

@@ -7,6 +7,8 @@ struct Config {
     config::Process process;
     config::Postgres postgres;
     config::Kafka kafka;
+    config::Objects objects;
+    config::ObjectSweep object_sweep;
 
     static Config read(config::Loader& in);
 };

@@ -3,6 +3,7 @@
 #include "shared/domain/audit/audit.hpp"
 #include "shared/domain/identity/erasure.hpp"
 #include "shared/domain/knowledge/generations.hpp"
+#include "shared/domain/objects/orphans.hpp"
 #include "shared/telemetry/log.hpp"
 
 namespace millrace::workers::scheduler {
@@ -12,6 +13,7 @@ namespace {
 constexpr std::int64_t k_leader_lock = 0x4D52'0000'0000'0000 | 0x7'FFFF'FFFF;
 constexpr auto k_lead_retry = std::chrono::seconds(1);
 constexpr auto k_timeout = std::chrono::seconds(3);
+constexpr auto k_object_sweep = std::chrono::hours(6);
 constexpr auto k_eager = std::chrono::seconds(60);
 constexpr auto k_rest_max = std::chrono::seconds(15);  ///< between two searches of that minute
 constexpr auto k_slow_answer = std::chrono::seconds(1);
@@ -25,11 +27,12 @@ void warn(std::string_view what, const Error& error) {
 }  // namespace
 
 Scheduler::Scheduler(async::TaskGroup& tasks, postgres::Database& db,
-                     domain::jobs::Publisher& publisher, const events::Catalog& catalog,
-                     telemetry::Registry& metrics, Options options)
+                     domain::jobs::Publisher& publisher, object_store::Store& objects,
+                     const events::Catalog& catalog, telemetry::Registry& metrics, Options options)
     : tasks_(tasks),
       db_(db),
       publisher_(publisher),
+      objects_(objects),
       recovery_(db, catalog),
       options_(options),
       leading_gauge_(
@@ -45,7 +48,11 @@ Scheduler::Scheduler(async::TaskGroup& tasks, postgres::Database& db,
       woken_total_(
           metrics.counter("millrace_parked_woken_total", "Parked jobs woken by the sweep", {})),
       orphans_total_(
-          metrics.counter("millrace_orphans_announced_total", "Queued jobs announced again", {})) {}
+          metrics.counter("millrace_orphans_announced_total", "Queued jobs announced again", {})),
+      orphaned_objects_total_(metrics.counter("millrace_orphaned_objects_removed_total",
+                                              "Objects that no document named", {})),
+      ended_uploads_total_(metrics.counter("millrace_unfinished_uploads_ended_total",
+                                           "Uploads to the object store never finished", {})) {}
 
 Task<void> Scheduler::run() {
     for (;;) {
@@ -81,6 +88,7 @@ Task<void> Scheduler::lead(postgres::Lock& lock) {
         {&Scheduler::find_orphans, options_.orphan_sweep_first},
         {&Scheduler::seal_audit, options_.audit_seal},
         {&Scheduler::advance_generations, options_.generations},
+        {&Scheduler::begin_object_sweep, options_.object_sweep},
     };
     while (lock.held()) {
         for (auto& round : rounds) {
@@ -225,6 +233,32 @@ Task<void> Scheduler::keep_house() {
         warn("keys", old.error());
     if (const auto old = co_await domain::identity::purge_credentials(db_, deadline); !old)
         warn("credentials", old.error());
+}
+
+/// Apart from the rounds: a store that is slow or away must not hold them up. It goes on when
+/// another leads: two at once cost work only.
+Task<void> Scheduler::begin_object_sweep() {
+    if (!std::exchange(sweeping_objects_, true)) tasks_.spawn("object sweep", sweep_objects());
+    co_return;
+}
+
+Task<void> Scheduler::sweep_objects() {
+    struct Done {
+        bool& running;
+        ~Done() { running = false; }
+    } const done{sweeping_objects_};
+    domain::objects::Swept swept;
+    const auto ended = co_await domain::objects::sweep(
+        objects_, db_, {.age = options_.object_age}, swept,
+        [this](const object_store::Listed&) { orphaned_objects_total_.add(); },
+        Deadline::in(k_object_sweep));
+    ended_uploads_total_.add(swept.uploads);
+    telemetry::log::info("objects that no document names were looked for",
+                         {{"seen", static_cast<std::int64_t>(swept.seen)},
+                          {"removed", static_cast<std::int64_t>(swept.orphans)},
+                          {"bytes", static_cast<std::int64_t>(swept.bytes)},
+                          {"uploads", static_cast<std::int64_t>(swept.uploads)}});
+    if (!ended) warn("objects", ended.error());
 }
 
 }  // namespace millrace::workers::scheduler

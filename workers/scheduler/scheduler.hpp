@@ -1,9 +1,10 @@
 #pragma once
 // The one who remembers: relays what stayed in the outbox, wakes what is due, finds dead workers,
-// parked keys and jobs that nobody announces. One leads; being leader saves work, it proves
-// nothing: every act is a conditional write.
+// parked keys, jobs that nobody announces and objects that no document names. One leads; being
+// leader saves work, it proves nothing: every act is a conditional write.
 
 #include "shared/domain/jobs/recovery.hpp"
+#include "shared/object_store/object_store.hpp"
 #include "shared/telemetry/metrics.hpp"
 
 namespace millrace::workers::scheduler {
@@ -20,6 +21,8 @@ struct Options {
     std::chrono::seconds audit_seal{5};          ///< what was recorded is sealed
     std::chrono::seconds generations{2};         ///< indexes that are made anew go on
     std::chrono::seconds housekeeping{3600};
+    std::chrono::milliseconds object_sweep{3'600'000};  ///< objects that no document names
+    std::chrono::milliseconds object_age{172'800'000};  ///< only older ones go
     int batch = 256;
     int crashes_max = 3;
     int partitions_ahead = 7;
@@ -30,7 +33,8 @@ struct Options {
 class Scheduler {
  public:
     Scheduler(async::TaskGroup& tasks, postgres::Database& db, domain::jobs::Publisher& publisher,
-              const events::Catalog& catalog, telemetry::Registry& metrics, Options options);
+              object_store::Store& objects, const events::Catalog& catalog,
+              telemetry::Registry& metrics, Options options);
 
     /// Leads when it can, until cancelled.
     Task<void> run();
@@ -46,10 +50,13 @@ class Scheduler {
     Task<void> seal_audit();
     Task<void> advance_generations();
     Task<void> keep_house();
+    Task<void> begin_object_sweep();
+    Task<void> sweep_objects();
 
     async::TaskGroup& tasks_;
     postgres::Database& db_;
     domain::jobs::Publisher& publisher_;
+    object_store::Store& objects_;
     domain::jobs::Recovery recovery_;
     Options options_;
     bool leading_ = false;
@@ -57,6 +64,7 @@ class Scheduler {
     std::chrono::nanoseconds search_took_{};
     base::Uuid search_from_;  ///< all jobs before it have ended, or were looked at within the hour
     bool relaying_ = false;   ///< publications of the last relay are still on their way
+    bool sweeping_objects_ = false;
     base::SteadyTime
         judge_from_{};  ///< before this, the database's silence may be why a lease is past
 
@@ -67,6 +75,8 @@ class Scheduler {
     telemetry::Counter& buried_total_;
     telemetry::Counter& woken_total_;
     telemetry::Counter& orphans_total_;
+    telemetry::Counter& orphaned_objects_total_;
+    telemetry::Counter& ended_uploads_total_;
 };
 
 }  // namespace millrace::workers::scheduler
