@@ -237,18 +237,17 @@ class Generations(unittest.TestCase):
     def test_judging_waits_for_its_provider(self):
         files = self.upload({"a": "The anchor hangs in the hall.\n"})
         self.assertEqual(self.me.call("PUT", self.tenant + "/question-set", {"questions": [{"question": "Where is it?", "file_ids": [files["a"]]}]}).status, 200)
-        self.embeddings.hold.clear()
-        asked = len(self.embeddings.requests)
+
+        def last(text):
+            self.embeddings.refuses = 503
+            return vector(text)
+        self.embeddings.vector = last  # the document's; the question's is refused
         job = self.reindex()
-        eventually(lambda: len(self.embeddings.requests) > asked, 20, "the document")
-        self.embeddings.hold.set()
-        self.embeddings.refuses = 503
-        ended = None
         try:
             eventually(lambda: self.me.call("GET", f"/api/jobs/{job}").json["attempt"] == 1 and self.stack.sql(f"SELECT count(*) FROM due WHERE job_id = '{job}' AND at < 'infinity'") == "1", 20, "its wait")
             self.assertEqual(self.generations()[0]["status"], "building")
         finally:
-            self.embeddings.refuses = None
+            self.embeddings.vector, self.embeddings.refuses = vector, None
         ended = self.me.wait_job(job)
         self.assertEqual((ended["status"], ended["attempt"]), ("succeeded", 2), ended)
 
