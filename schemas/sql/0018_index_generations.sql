@@ -1,5 +1,5 @@
 -- A tenant's index made anew. Every document is embedded once more beside what is searched; when all of them are there, and a stored
--- set of questions is answered no worse, one transaction makes the new chunks live. What they replaced is kept until the next time.
+-- set of questions is answered no worse, one transaction makes the new chunks live. What they replaced is kept for a week, or until the next time.
 CREATE TABLE index_generations (
     id           uuid        PRIMARY KEY,
     tenant_id    uuid        NOT NULL REFERENCES tenants ON DELETE CASCADE,
@@ -238,6 +238,17 @@ CREATE FUNCTION prune_index_generations(batch integer) RETURNS bigint LANGUAGE s
     ) SELECT count(*) FROM removed
 $$;
 
-REVOKE ALL ON FUNCTION advance_index_generation, advance_index_generations, start_index_generation, prune_index_generations FROM PUBLIC;
+-- The way back is open for a week: what is kept longer is kept for nobody. How many generations are given up.
+CREATE FUNCTION expire_index_generations(after interval DEFAULT '7 days') RETURNS bigint LANGUAGE sql SECURITY DEFINER
+    SET search_path = public, pg_temp AS $$
+    WITH expired AS (
+        UPDATE index_generations g SET kept = false
+         WHERE g.kept AND g.status IN ('retired', 'rejected', 'failed') AND g.created_at < now() - after
+           AND NOT EXISTS (SELECT FROM index_generations l WHERE l.tenant_id = g.tenant_id AND l.status = 'live' AND l.live_at >= now() - after)
+        RETURNING 1
+    ) SELECT count(*) FROM expired
+$$;
+
+REVOKE ALL ON FUNCTION advance_index_generation, advance_index_generations, start_index_generation, prune_index_generations, expire_index_generations FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION advance_index_generation, start_index_generation TO millrace_app;
-GRANT EXECUTE ON FUNCTION advance_index_generations, prune_index_generations TO millrace_pipeline;
+GRANT EXECUTE ON FUNCTION advance_index_generations, prune_index_generations, expire_index_generations TO millrace_pipeline;

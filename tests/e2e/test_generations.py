@@ -123,6 +123,19 @@ class Generations(unittest.TestCase):
         self.refused(self.activate(before), 409, "CONFLICT")
         eventually(lambda: self.chunk_generations() == f"{WINDOW + 4}|{WINDOW + 4}", 20, "the oldest chunks gone")
 
+    def test_the_way_back_is_open_for_a_week(self):
+        self.upload({"a": "The anchor hangs in the hall.\n"})
+        self.assertEqual(self.me.wait_job(self.reindex())["status"], "succeeded")
+        expire = lambda: self.stack.sql("SELECT expire_index_generations()")  # noqa: E731
+        self.stack.sql(f"UPDATE index_generations SET created_at = created_at - interval '8 days' WHERE tenant_id = '{self.tenant_id}'")
+        expire()
+        self.assertEqual(self.generations()[1]["can_activate"], True, "it was replaced just now")
+        self.stack.sql(f"UPDATE index_generations SET live_at = live_at - interval '8 days' WHERE tenant_id = '{self.tenant_id}'")
+        self.assertEqual(expire(), "1")
+        self.assertEqual(self.generations()[1]["can_activate"], False)
+        eventually(lambda: self.chunk_generations() == "1|0", 20, "its chunks gone")
+        self.assertIn("anchor", self.text_of(self.me.call("GET", "/api/v1/contents").json[0]["id"]))
+
     def test_documents_that_change_meanwhile_keep_what_they_have(self):
         files = self.upload({name: f"The {name} is kept in the cellar.\n" for name in ("wine", "cheese", "cider", "apples")})
         self.embeddings.hold.clear()

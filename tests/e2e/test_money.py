@@ -10,7 +10,7 @@ import unittest
 import urllib.parse
 
 import documents
-from support import ROOT, Stack, eventually, register
+from support import ROOT, Client, Stack, eventually, register
 
 sys.path.insert(0, os.path.join(ROOT, "tests", "support"))
 from counterparts import Model, Payments  # noqa: E402
@@ -160,6 +160,12 @@ class Money(unittest.TestCase):
         self.model.script = [401]
         self.refused(self.ask(), 422, "PROVIDER_KEY_REFUSED")
         self.assertEqual({r["headers"]["Authorization"] for r in self.model.requests}, {f"Bearer {OWN_KEY}"}, "nobody else pays")
+
+        tenant = self.me.call("GET", "/api/v1/auth/me").json["tenant_id"]
+        widget = self.me.call("GET", f"/api/v1/tenants/{tenant}/embed-snippet").json["api_key"]
+        visited = Client(self.stack.edge()).call("POST", "/api/v1/chats/widget/chat", QUESTION, {"X-API-Key": widget, "Prefer": "wait=60"})
+        self.assertEqual(visited.status, 503, visited.text)
+        self.assertNotIn("key", visited.text.lower(), "that is nothing for a visitor")
 
         self.model.script = ["The machine is descaled regularly."]
         self.assertEqual(self.me.call("DELETE", f"/api/v1/api-keys/{made.json['id']}").json, {"message": "APIキーが削除されました"})

@@ -4,6 +4,7 @@
 #include <set>
 
 #include "shared/domain/billing/budgets.hpp"
+#include "shared/domain/identity/widget_keys.hpp"
 #include "shared/domain/knowledge/answerer.hpp"
 #include "shared/domain/knowledge/chats.hpp"
 #include "shared/domain/knowledge/citations.hpp"
@@ -122,7 +123,9 @@ class Answering {
         // try again.
         const bool refused =
             failure->code == ErrorCode::unauthenticated || failure->code == ErrorCode::forbidden;
-        if (own_ && refused) {
+        // A visitor of a widget hears nothing of keys.
+        const bool visitor = job_.owner == domain::identity::visitors_of(job_.tenant);
+        if (own_ && refused && !visitor) {
             co_return fail(ErrorCode::invalid,
                            "the provider refuses this tenant's API key: replace or delete it",
                            {.log = failure->log, .reason = "PROVIDER_KEY_REFUSED"});

@@ -233,6 +233,8 @@ Task<void> Scheduler::keep_house() {
         warn("keys", old.error());
     if (const auto old = co_await domain::identity::purge_credentials(db_, deadline); !old)
         warn("credentials", old.error());
+    if (const auto old = co_await domain::knowledge::expire_generations(db_, deadline); !old)
+        warn("index generations", old.error());
 }
 
 /// Apart from the rounds: a store that is slow or away must not hold them up. It goes on when

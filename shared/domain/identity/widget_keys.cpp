@@ -75,10 +75,12 @@ Task<Result<Principal>> WidgetKeys::resolve(std::string key, std::string origin,
         co_return fail(ErrorCode::forbidden,
                        "this origin is not among the tenant's allowed origins");
     }
-    co_return Principal{.tenant = *tenant,
-                        .user = {base::named_uuid("widget visitors of " + tenant->str())},
-                        .role = "WIDGET",
-                        .audience = "knowledge"};
+    co_return Principal{
+        .tenant = *tenant, .user = visitors_of(*tenant), .role = "WIDGET", .audience = "knowledge"};
+}
+
+base::UserId visitors_of(base::TenantId tenant) {
+    return {base::named_uuid("widget visitors of " + tenant.str())};
 }
 
 }  // namespace millrace::domain::identity

@@ -19,7 +19,7 @@ class WidgetKeys {
 
     /// "mrw_<tenant>_<version>_<mac>".
     [[nodiscard]] std::string key_of(base::TenantId tenant, std::int32_t version) const;
-    /// The tenant's visitors, all of whom share one user id. `unauthenticated`: no key of ours, or
+    /// The tenant's visitors. `unauthenticated`: no key of ours, or
     /// one of an older version. `forbidden`: `origin` is not among the tenant's (empty is: callers
     /// that are no browsers). What was looked up is trusted for 4 s.
     Task<Result<Principal>> resolve(std::string key, std::string origin, Deadline deadline);
@@ -39,5 +39,8 @@ class WidgetKeys {
     std::vector<std::string> keys_;
     std::unordered_map<base::TenantId, Known> known_;
 };
+
+/// The user that all visitors of a tenant's widget are.
+[[nodiscard]] base::UserId visitors_of(base::TenantId tenant);
 
 }  // namespace millrace::domain::identity

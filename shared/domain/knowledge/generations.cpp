@@ -57,6 +57,7 @@ const Statement k_turn_down{
     "generations_turn_down",
     "UPDATE index_generations SET status = $2, reason = $3 WHERE id = $1 AND status = 'building'"};
 const Statement k_advance_all{"generations_advance_all", "SELECT advance_index_generations()"};
+const Statement k_expire{"generations_expire", "SELECT expire_index_generations()"};
 const Statement k_prune{"generations_prune", "SELECT prune_index_generations($1)"};
 
 IndexGeneration generation_of(const postgres::Row& row) {
@@ -267,6 +268,11 @@ Task<Result<std::vector<base::Uuid>>> advance_generations(postgres::Database& pi
     std::vector<base::Uuid> out;
     for (std::size_t r = 0; r < rows.size(); ++r) out.push_back(rows[r].get<base::Uuid>(0));
     co_return out;
+}
+
+Task<Result<std::int64_t>> expire_generations(postgres::Database& pipeline, Deadline deadline) {
+    CO_TRY(const auto rows, co_await pipeline.run(postgres::call(k_expire), deadline));
+    co_return rows[0].get<std::int64_t>(0);
 }
 
 Task<Result<std::int64_t>> prune_generations(postgres::Database& pipeline, int batch,

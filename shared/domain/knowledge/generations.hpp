@@ -100,6 +100,8 @@ struct Scores {
 /// without a word. The outbox rows to announce.
 Task<Result<std::vector<base::Uuid>>> advance_generations(postgres::Database& pipeline,
                                                           Deadline deadline);
+/// Gives up the way back to what was replaced a week ago; how many generations.
+Task<Result<std::int64_t>> expire_generations(postgres::Database& pipeline, Deadline deadline);
 /// Removes chunks of generations that nobody may want back; of how many documents.
 Task<Result<std::int64_t>> prune_generations(postgres::Database& pipeline, int batch,
                                              Deadline deadline);
