@@ -19,7 +19,8 @@ function(millrace_binary name)
     add_dependencies(binaries ${name})
 endfunction()
 
-# millrace_test(NAME SOURCES … DEPS … [LABELS unit|component|e2e] [TIMEOUT s]): a doctest binary that ctest runs.
+# millrace_test(NAME SOURCES … DEPS … [LABELS unit|component] [TIMEOUT s]): a doctest binary that ctest runs, one at a time. Beside unit
+# tests the lint may run; component tests measure time here and there.
 function(millrace_test name)
     cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;DEPS;LABELS" ${ARGN})
     add_executable(${name} ${ARG_SOURCES})
@@ -30,12 +31,15 @@ function(millrace_test name)
         set(ARG_TIMEOUT 120)
     endif()
     add_test(NAME ${name} COMMAND ${name} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
-    set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABELS}" RESOURCE_LOCK servers TIMEOUT ${ARG_TIMEOUT})
+    set(alone FALSE)
+    if(component IN_LIST ARG_LABELS)
+        set(alone TRUE)
+    endif()
+    set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABELS}" RUN_SERIAL ${alone} RESOURCE_LOCK servers TIMEOUT ${ARG_TIMEOUT})
 endfunction()
 
-# millrace_python_tests(LABEL [TIMEOUT s] [ALONE]): each test_*.py of this folder as one ctest test LABEL_*, one at a time: it
-# starts its own private stack of the release binaries. Beside it the lint may run, ALONE nothing. The distribution's Python:
-# scripts/setup installs its packages.
+# millrace_python_tests(LABEL [TIMEOUT s] [ALONE]): the same for each test_*.py of this folder, as LABEL_*: it starts its own private
+# stack of the release binaries; ALONE: nothing runs beside it. The distribution's Python: scripts/setup installs its packages.
 find_program(MILLRACE_PYTHON python3 PATHS /usr/bin NO_DEFAULT_PATH REQUIRED)
 function(millrace_python_tests label)
     cmake_parse_arguments(ARG "ALONE" "TIMEOUT" "" ${ARGN})

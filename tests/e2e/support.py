@@ -108,8 +108,9 @@ class Stack:
         return done.stdout.strip()
 
     def ops(self, *arguments, given="", timeout=120):
-        """One command of millrace-ops; `given` on its standard input."""
-        return subprocess.run([OPS, *arguments], env={**os.environ, **self.env}, text=True, capture_output=True, timeout=timeout, input=given)
+        """One command of millrace-ops; `given` on its standard input. It knows of this system alone."""
+        others = {name: value for name, value in os.environ.items() if not name.startswith("MILLRACE_")}
+        return subprocess.run([OPS, *arguments], env={**others, **self.env}, text=True, capture_output=True, timeout=timeout, input=given)
 
     def redis(self, *command):
         """What redis-cli says."""
