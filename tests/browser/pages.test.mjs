@@ -181,12 +181,15 @@ test("the widget on a phone, dark, in Japanese", async () => {
 
 test("a connection that breaks is taken up where it broke", async () => {
   const page = await atShop("proxy=yes");
-  await page.evaluate((url) => fetch(url), `${SHOP}/cut?bytes=4000`);
+  const shop = (path) => page.evaluate((url) => fetch(url), SHOP + path);
+  await shop("/scripted");
   const resumed = page.waitForRequest((request) => request.headers()["last-event-id"] !== undefined, { timeout: 30_000 });
   await page.keyboard.type("How often does the espresso machine have to be descaled?");
   await page.keyboard.press("Enter");
+  await page.getByText("word20").waitFor();
+  await shop("/cut");
   await resumed;
-  await page.evaluate((url) => fetch(url), `${SHOP}/heal`);
+  await shop("/go-on");
   await page.getByRole("button", { name: "Helpful", exact: true }).waitFor({ timeout: 30_000 });
   const said = await page.locator(".bot .text").last().innerText();
   const words = said.match(/word\d+/g);

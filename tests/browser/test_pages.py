@@ -19,18 +19,18 @@ PAGE = '<!doctype html><html lang="{lang}"><title>A shop</title><main><h1>A shop
 
 
 class Shop(http.server.BaseHTTPRequestHandler):
-    """A customer's page; /cut puts the scripted model and a cutting proxy before it, /heal takes both away."""
-    edge = proxy = key = choose_model = None
+    """A customer's page. /scripted: questions go to the model that stops in the middle; /cut: every connection breaks; /go-on."""
+    edge = proxy = key = choose_model = model = None
 
     def do_GET(self):  # noqa: N802 (the library's name)
         url = urllib.parse.urlsplit(self.path)
         query = dict(urllib.parse.parse_qsl(url.query))
-        if url.path == "/cut":
+        if url.path == "/scripted":
             self.choose_model("scripted")
-            self.proxy.reset_after = int(query["bytes"])
-        elif url.path == "/heal":
-            self.proxy.heal()
-            self.choose_model("local")
+        elif url.path == "/cut":
+            self.proxy.reset_all()
+        elif url.path == "/go-on":
+            self.model.go_on.set()
         base = f"http://127.0.0.1:{self.proxy.port}" if "proxy" in query else self.edge
         body = PAGE.format(lang=query.get("lang", "en"), theme=query.get("theme", "light"), base=base, key=self.key).encode()
         self.send_response(200)
@@ -46,7 +46,8 @@ class Shop(http.server.BaseHTTPRequestHandler):
 class Pages(unittest.TestCase):
     def test_in_a_browser(self):
         model = Model("scripted")
-        model.script = [f"word{n} " for n in range(60)] + [HOSTILE]
+        words = [f"word{n} " for n in range(60)]
+        model.script = [*words[:30], "PAUSE", *words[30:], HOSTILE]
         stack = Stack(probe=False, env={"MILLRACE_AUTH_RATE": "1000000", "MILLRACE_CHAT_RATE": "1000000", "MILLRACE_LLM_URL": "local",
                                         "MILLRACE_LLM_URL_2": model.url, "MILLRACE_LLM_MODEL_2": "scripted"})
         shop = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Shop)
@@ -60,6 +61,7 @@ class Pages(unittest.TestCase):
             self.assertEqual(me.call("PATCH", tenant, {"settings": {"allowed_origins": [shop_url]}}).status, 200)
             Shop.key = me.call("GET", tenant + "/embed-snippet").json["api_key"]
             Shop.edge = edge
+            Shop.model = model
             Shop.choose_model = lambda shop, model: me.call("PATCH", tenant, {"settings": {"llm_model": model}})
             Shop.proxy = FaultProxy("127.0.0.1", urllib.parse.urlsplit(edge).port)
             threading.Thread(target=shop.serve_forever, daemon=True).start()

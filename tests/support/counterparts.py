@@ -58,12 +58,13 @@ def refusal(message, kind="invalid_request_error", code=None):
 
 
 class Model(Server):
-    """POST /chat/completions. `script` is a list of steps: text is streamed as one delta, "STALL" stops until close(), "CUT" drops
-    the connection, an integer is the HTTP status of a refusal. Requests are kept with their headers."""
+    """POST /chat/completions. `script` is a list of steps: text is streamed as one delta, "STALL" stops until close(), "PAUSE" waits for `go_on`,
+    "CUT" drops the connection, an integer is the HTTP status of a refusal. Requests are kept with their headers."""
 
     def __init__(self, name):
         super().__init__(self.answer)
         self.name, self.script, self.requests, self.released = name, ["hello"], [], threading.Event()
+        self.go_on = threading.Event()
 
     def answer(self, request):
         asked = json.loads(request.body)
@@ -89,6 +90,9 @@ class Model(Server):
             if step == "STALL":
                 self.released.wait(60)
                 return
+            if step == "PAUSE":
+                self.go_on.wait(60)
+                continue
             if step == "CUT":
                 return
             self.say(request, {"choices": [{"index": 0, "delta": {"content": step}, "finish_reason": None}]})
@@ -104,6 +108,7 @@ class Model(Server):
 
     def close(self):
         self.released.set()
+        self.go_on.set()
         super().close()
 
 
