@@ -91,7 +91,7 @@ CREATE FUNCTION uuid_v7() RETURNS uuid LANGUAGE sql VOLATILE
 -- window, and at the end wakes the job that waits for them. Called whenever one of its jobs ends, and by the scheduler for those that
 -- ended without a word. Returns the outbox row to be announced, often none. It sees all tenants, for `due` and `jobs` are not the
 -- tenant's to write; it can only do what its own state allows.
-CREATE FUNCTION advance_index_generation(wanted uuid, in_work_max integer DEFAULT 16) RETURNS uuid
+CREATE FUNCTION advance_index_generation(wanted uuid, in_work_max integer DEFAULT 4) RETURNS uuid
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
     it        record;

@@ -13,7 +13,7 @@ from support import ROOT, Client, Stack, eventually, register
 sys.path.insert(0, os.path.join(ROOT, "tests", "support"))
 from counterparts import Embeddings  # noqa: E402
 
-WINDOW = 16  # documents of one generation that are worked on at once
+WINDOW = 4  # documents of one generation that are worked on at once
 
 
 def vector(text):
