@@ -87,6 +87,12 @@ $$;
 CREATE FUNCTION uuid_v7() RETURNS uuid LANGUAGE sql VOLATILE
     RETURN (substr(uuid_floor(clock_timestamp())::text, 1, 14) || '7' || substr(gen_random_uuid()::text, 16))::uuid;
 
+-- What the embedding job of a document is asked to do (millrace.document.uploaded.v1).
+CREATE FUNCTION document_event(document files, index_generation uuid) RETURNS text LANGUAGE sql STABLE
+    RETURN json_build_object('file_id', document.id, 'file_name', document.file_name, 'file_type', document.file_type, 'title', document.title,
+                             'object', json_build_object('key', document.object_key, 'size', document.file_size, 'sha256', document.sha256),
+                             'index_generation', index_generation)::text;
+
 -- Takes a building generation as far as it can go: notes the documents whose jobs ended without chunks, releases the next ones into the
 -- window, and at the end wakes the job that waits for them. Called whenever one of its jobs ends, and by the scheduler for those that
 -- ended without a word. Returns the outbox row to be announced, often none. It sees all tenants, for `due` and `jobs` are not the
@@ -123,9 +129,7 @@ BEGIN
     ), accepted AS (
         INSERT INTO jobs (id, tenant_id, owner_id, kind, lane, trace, input)
         SELECT r.job_id, it.tenant_id, it.owner_id, 'knowledge.embed', 'bulk', it.trace,
-               convert_to(json_build_object('file_id', d.id, 'file_name', d.file_name, 'file_type', d.file_type, 'title', d.title,
-                                            'object', json_build_object('key', d.object_key, 'size', d.file_size, 'sha256', d.sha256),
-                                            'index_generation', wanted)::text, 'UTF8')
+               convert_to(document_event(d, wanted), 'UTF8')
           FROM released r JOIN files d ON d.id = r.file_id
         RETURNING id
     ) SELECT array_agg(id ORDER BY id) INTO ids FROM accepted;

@@ -55,7 +55,7 @@ class Pages(unittest.TestCase):
             edge = stack.edge()
             me = register(edge)
             answer = me.upload("espresso-machine-en.docx", documents.sample("espresso-machine-en.docx"))
-            self.assertEqual(me.wait_job(answer.headers["link"].split(">")[0].rsplit("/", 1)[1])["status"], "succeeded")
+            self.assertEqual(me.wait_job(answer.job)["status"], "succeeded")
             tenant = "/api/v1/tenants/" + me.call("GET", "/api/v1/auth/me").json["tenant_id"]
             shop_url = f"http://127.0.0.1:{shop.server_address[1]}"
             self.assertEqual(me.call("PATCH", tenant, {"settings": {"allowed_origins": [shop_url]}}).status, 200)

@@ -174,6 +174,11 @@ class Answer:
     def json(self):
         return json.loads(self.text)
 
+    @property
+    def job(self):
+        """The id of the job that an upload's answer links to."""
+        return self.headers["link"].split(">")[0].rsplit("/", 1)[1]
+
 
 class Client:
     """One caller of one edge; `token` is its bearer credential."""

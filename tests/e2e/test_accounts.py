@@ -138,7 +138,7 @@ class Users(Case):
         word = "quagga" + uuid.uuid4().hex[:10]
         uploaded = me.upload(f"{word}.txt", f"The {word} stands in the meadow.".encode(), {"title": word})
         self.assertEqual(uploaded.status, 201)
-        me.wait_job(uploaded.headers["link"].split(">")[0].rsplit("/", 1)[1])
+        me.wait_job(uploaded.job)
         self.assertEqual(me.call("POST", "/api/v1/chats/rag", {"query": f"Where does the {word} stand?"}).status, 200)
         job = me.enqueue("probe.stream", {"text": f"a {word} "})
         me.wait_job(job)

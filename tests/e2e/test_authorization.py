@@ -105,7 +105,7 @@ class Matrix(unittest.TestCase):
         """Something of every kind that has an id, by the name of the parameter that takes it."""
         client = Client(self.edge, owner.token)
         file = client.upload("mine.txt", b"The secret recipe needs three eggs.")
-        client.wait_job(file.headers["link"].split(">")[0].rsplit("/", 1)[1])
+        client.wait_job(file.job)
         answer = client.call("POST", "/api/v1/chats/rag", {"query": "How many eggs does the secret recipe need?"}).json
         key = client.call("POST", "/api/v1/api-keys", {"provider": "openai", "model": "gpt-4", "api_key": "sk-of-the-owner"})
         invited = client.call("POST", f"/api/v1/tenants/{owner.tenant}/invitations", {"email": "new@example.com", "role": "OPERATOR"})

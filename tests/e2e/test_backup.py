@@ -26,7 +26,7 @@ class Backup(unittest.TestCase):
 
     def upload(self, name):
         answer = self.me.upload(name, documents.sample(name))
-        self.assertEqual(self.me.wait_job(answer.headers["link"].split(">")[0].rsplit("/", 1)[1])["status"], "succeeded")
+        self.assertEqual(self.me.wait_job(answer.job)["status"], "succeeded")
         return answer.json["id"]
 
     def ops(self, *arguments, fails=None):

@@ -26,7 +26,7 @@ class Chats(unittest.TestCase):
         for name, content, tags in (("handbook.txt", HANDBOOK, "人事,公開"), ("manual.txt", MANUAL, "machines")):
             answer = cls.me.upload(name, content, {"tags": tags})
             cls.files[name] = answer.json["id"]
-            job = cls.me.wait_job(answer.headers["link"].split(">")[0].rsplit("/", 1)[1])
+            job = cls.me.wait_job(answer.job)
             assert job["status"] == "succeeded", job
         cls.tenant = cls.me.call("GET", "/api/v1/auth/me").json["tenant_id"]
         cls.key = {"X-API-Key": cls.me.call("GET", f"/api/v1/tenants/{cls.tenant}/embed-snippet").json["api_key"]}

@@ -26,7 +26,7 @@ class Contents(unittest.TestCase):
     def upload(self, name, content, fields=None):
         answer = self.me.upload(name, content, fields)
         self.assertEqual(answer.status, 201, answer.text)
-        job = answer.headers["link"].split(">")[0].rsplit("/", 1)[1]
+        job = answer.job
         self.assertEqual(self.me.wait_job(job)["status"], "succeeded")
         return "/api/v1/contents/" + answer.json["id"]
 
@@ -86,7 +86,7 @@ class Contents(unittest.TestCase):
     def test_deleted_while_somebody_works_on_it(self):
         self.embeddings.hold.clear()
         answer = self.me.upload("b.txt", b"The boiler is checked once a year.\n")
-        path, job = "/api/v1/contents/" + answer.json["id"], answer.headers["link"].split(">")[0].rsplit("/", 1)[1]
+        path, job = "/api/v1/contents/" + answer.json["id"], answer.job
         eventually(lambda: self.me.call("GET", path).json["status"] == "processing", 15, "somebody's work on it")
         eventually(lambda: self.embeddings.waiting, 15, "the question for its vectors")
         self.assertEqual(self.me.call("GET", path).json["progress"]["stage"], "chunking")

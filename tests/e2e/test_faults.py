@@ -140,7 +140,7 @@ class Faults(unittest.TestCase):
     def test_embedding_worker_killed(self):
         text = "\n\n".join(f"Paragraph {n}: the {n}th cabinet holds the forms of the year {1900 + n % 100}." for n in range(20000))
         answer = self.me.upload("cabinets.txt", text.encode())
-        job_id = answer.headers["link"].split(">")[0].rsplit("/", 1)[1]
+        job_id = answer.job
         eventually(lambda: self.is_running(job_id), what="the document to be read")
         self.stack.kill("worker-embedding")
         job = self.me.wait_job(job_id, 90)

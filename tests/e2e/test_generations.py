@@ -49,7 +49,7 @@ class Generations(unittest.TestCase):
         for answer in made:
             self.assertEqual(answer.status, 201, answer.text)
         for answer in made:
-            self.assertEqual(self.me.wait_job(answer.headers["link"].split(">")[0].rsplit("/", 1)[1])["status"], "succeeded")
+            self.assertEqual(self.me.wait_job(answer.job)["status"], "succeeded")
         return {name: answer.json["id"] for name, answer in zip(texts, made)}
 
     def reindex(self):

@@ -109,7 +109,7 @@ class Injection(unittest.TestCase):
         answer = cls.people[tenant].upload(file_name, CONTROL.sub(" ", body).encode(),  # the door refuses a .txt with controls
                                            {"title": f"INJ{title[0]:03} {title[1]}"[:255], "tags": f"INJ{tag[0]:03} {tag[1]}"})
         assert answer.status == 201, answer.text
-        return cls.people[tenant], answer.headers["link"].split(">")[0].rsplit("/", 1)[1]
+        return cls.people[tenant], answer.job
 
     def ask(self, tenant, question, session, widget, stream):
         """The answer's body, and the events where it was streamed."""

@@ -14,7 +14,7 @@ QUESTION_EN = "How often does the espresso machine have to be descaled?"
 
 
 def job_of(answer):
-    return answer.headers["link"].split(">")[0].rsplit("/", 1)[1]
+    return answer.job
 
 
 def stored_objects(stack):

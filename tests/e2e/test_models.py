@@ -30,7 +30,7 @@ class Models(unittest.TestCase):
         cls.me = register(cls.stack.edge())
         for name in ("espresso-machine-en.docx", "shop-notice.txt"):
             answer = cls.me.upload(name, documents.sample(name))
-            job = cls.me.wait_job(answer.headers["link"].split(">")[0].rsplit("/", 1)[1])
+            job = cls.me.wait_job(answer.job)
             assert job["status"] == "succeeded", job
 
     @classmethod

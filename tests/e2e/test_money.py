@@ -44,7 +44,7 @@ class Money(unittest.TestCase):
         self.model.requests.clear()
         self.me = register(self.stack.edge())
         answer = self.me.upload("shop-notice.txt", documents.sample("shop-notice.txt"))
-        self.assertEqual(self.me.wait_job(answer.headers["link"].split(">")[0].rsplit("/", 1)[1])["status"], "succeeded")
+        self.assertEqual(self.me.wait_job(answer.job)["status"], "succeeded")
         self.tenant = self.me.call("GET", "/api/v1/auth/me").json["tenant_id"]
 
     def ask(self, **more):

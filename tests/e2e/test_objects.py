@@ -22,7 +22,7 @@ OLD, YOUNG = 72, 30  # hours; 48 is the limit
 def upload(me, name="espresso-machine-en.docx"):
     answer = me.upload(name, documents.sample(name))
     assert answer.status == 201, answer.text
-    job = me.wait_job(answer.headers["link"].split(">")[0].rsplit("/", 1)[1])
+    job = me.wait_job(answer.job)
     assert job["status"] == "succeeded", job
     return answer.json["id"]
 

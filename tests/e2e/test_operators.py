@@ -387,7 +387,7 @@ class KnowledgeShadow(Operators):
     def test_a_shadow_has_no_effects_and_its_spend_is_marked(self):
         uploaded = self.me.upload("espresso-machine-en.docx", documents.sample("espresso-machine-en.docx"))
         self.assertEqual(uploaded.status, 201)
-        self.me.wait_job(uploaded.headers["link"].split(">")[0].rsplit("/", 1)[1])
+        self.me.wait_job(uploaded.job)
         answer = self.me.call("POST", "/api/v1/chats/rag", {"query": "How often does the espresso machine have to be descaled?"})
         self.assertEqual(answer.status, 200, answer.text)
         tables = "(SELECT count(*) FROM messages), (SELECT count(*) FROM chunks), (SELECT sum(generation) FROM files)"

@@ -188,7 +188,7 @@ class Bombs(unittest.TestCase):
         """The job of an upload, once ended; checks that job and list of contents say the same."""
         answer = self.me.upload(name, content)
         self.assertEqual(answer.status, 201, answer.text)
-        job = self.me.wait_job(answer.headers["link"].split(">")[0].rsplit("/", 1)[1])
+        job = self.me.wait_job(answer.job)
         listed = next(f for f in self.me.call("GET", "/api/v1/contents?limit=1000").json if f["id"] == answer.json["id"])
         if job["status"] == "succeeded":
             self.assertEqual(listed["status"], "completed")
@@ -249,7 +249,7 @@ class Bombs(unittest.TestCase):
     def test_names_and_titles_hide_nothing(self):
         answer = self.me.upload("invoice\u202efdp.txt", b"a text", {"title": "Free\u200b \U000e0041offer\u2066"})
         self.assertEqual((answer.status, answer.json["file_name"], answer.json["title"]), (201, "invoicefdp.txt", "Free offer"))
-        self.me.wait_job(answer.headers["link"].split(">")[0].rsplit("/", 1)[1])
+        self.me.wait_job(answer.job)
 
 
 if __name__ == "__main__":

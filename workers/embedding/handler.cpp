@@ -181,17 +181,10 @@ class Embedding {
     EmbeddingCalls calls_;
 };
 
-Task<Result<Outcome>> handle(std::shared_ptr<const Ports> ports, Job job, Attempt& attempt) {
-    Embedding embedding(*ports, std::move(job), attempt);
-    co_return co_await embedding.run();
-}
-
 }  // namespace
 
 runtime::Handler make_embed_handler(Ports ports) {
-    return [shared = std::make_shared<const Ports>(std::move(ports))](Job job, Attempt& attempt) {
-        return handle(shared, std::move(job), attempt);
-    };
+    return runtime::handler_of<Embedding>(std::move(ports));
 }
 
 }  // namespace millrace::workers::embedding

@@ -135,17 +135,10 @@ class Reindex {
     EmbeddingCalls calls_;
 };
 
-Task<Result<Outcome>> handle(std::shared_ptr<const ReindexPorts> ports, Job job, Attempt& attempt) {
-    Reindex reindex(*ports, std::move(job), attempt);
-    co_return co_await reindex.run();
-}
-
 }  // namespace
 
 runtime::Handler make_reindex_handler(ReindexPorts ports) {
-    return [shared = std::make_shared<const ReindexPorts>(ports)](Job job, Attempt& attempt) {
-        return handle(shared, std::move(job), attempt);
-    };
+    return runtime::handler_of<Reindex>(std::move(ports));
 }
 
 }  // namespace millrace::workers::embedding

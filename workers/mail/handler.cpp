@@ -141,17 +141,10 @@ class Sending {
     Attempt& attempt_;
 };
 
-Task<Result<Outcome>> handle(std::shared_ptr<Ports> ports, Job job, Attempt& attempt) {
-    Sending sending(*ports, std::move(job), attempt);
-    co_return co_await sending.run();
-}
-
 }  // namespace
 
 runtime::Handler make_send_handler(Ports ports) {
-    return [shared = std::make_shared<Ports>(std::move(ports))](Job job, Attempt& attempt) {
-        return handle(shared, std::move(job), attempt);
-    };
+    return runtime::handler_of<Sending>(std::move(ports));
 }
 
 }  // namespace millrace::workers::mail

@@ -289,17 +289,10 @@ class Answering {
     int calls_ = 0;
 };
 
-Task<Result<Outcome>> handle(std::shared_ptr<const Ports> ports, Job job, Attempt& attempt) {
-    Answering answering(*ports, std::move(job), attempt);
-    co_return co_await answering.run();
-}
-
 }  // namespace
 
 runtime::Handler make_answer_handler(Ports ports) {
-    return [shared = std::make_shared<const Ports>(ports)](Job job, Attempt& attempt) {
-        return handle(shared, std::move(job), attempt);
-    };
+    return runtime::handler_of<Answering>(std::move(ports));
 }
 
 }  // namespace millrace::workers::rag

@@ -4,6 +4,7 @@
 // applies them in one fenced transaction (design §1.3).
 
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -86,5 +87,19 @@ class Attempt {
 /// work: the job fails with the error's detail. When the client cancels, or the kind's timeout
 /// passes, the task is cancelled at its next suspension.
 using Handler = std::function<Task<Result<Outcome>>(Job, Attempt&)>;
+
+template <class Work, class Ports>
+Task<Result<Outcome>> work_once(std::shared_ptr<Ports> ports, Job job, Attempt& attempt) {
+    Work work(*ports, std::move(job), attempt);
+    co_return co_await work.run();
+}
+/// A handler whose every attempt is an object of its own: Work(ports, job, attempt).run().
+/// References in `ports` outlive the handler.
+template <class Work, class Ports>
+[[nodiscard]] Handler handler_of(Ports ports) {
+    return [shared = std::make_shared<Ports>(std::move(ports))](Job job, Attempt& attempt) {
+        return work_once<Work>(shared, std::move(job), attempt);
+    };
+}
 
 }  // namespace millrace::workers::runtime

@@ -43,22 +43,24 @@ std::string error_json(std::string_view code, std::string_view message,
 }  // namespace
 
 Outcome succeed(std::string result, std::vector<postgres::Call> effects) {
-    return {jobs::Status::succeeded, std::move(result), std::move(effects), {}, {}};
+    return {.status = jobs::Status::succeeded,
+            .result = std::move(result),
+            .effects = std::move(effects)};
 }
 
 Outcome fail_for_good(const Error& error, std::vector<postgres::Call> effects) {
     json::Object shown{{"code", error.reason}, {"message", error.detail}};
     if (error.retry_after) shown["retry_after"] = error.retry_after->count();
-    return {jobs::Status::failed,
-            json::dump(json::Object{{"error", std::move(shown)}}),
-            std::move(effects),
-            {},
-            {}};
+    return {.status = jobs::Status::failed,
+            .result = json::dump(json::Object{{"error", std::move(shown)}}),
+            .effects = std::move(effects)};
 }
 
 Outcome fail_for_good(std::string_view code, std::string_view message,
                       std::vector<postgres::Call> effects) {
-    return {jobs::Status::failed, error_json(code, message), std::move(effects), {}, {}};
+    return {.status = jobs::Status::failed,
+            .result = error_json(code, message),
+            .effects = std::move(effects)};
 }
 
 std::string_view to_string(Settled settled) noexcept {
@@ -114,10 +116,7 @@ Task<Result<Settled>> Settler::once(const Job& job, const Result<Outcome>& outco
                                                                : jobs::Status::failed,
                   .result = error_json(error.reason.empty() ? base::to_string(error.code)
                                                             : std::string_view(error.reason),
-                                       error.detail, error.field),
-                  .effects = {},
-                  .follow_ups = {},
-                  .releases = {}};
+                                       error.detail, error.field)};
     co_return co_await commit(job, ended);
 }
 

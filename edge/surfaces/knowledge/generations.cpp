@@ -56,19 +56,19 @@ Task<Result<Response>> list(Ports ports, Exchange& exchange) {
 Task<Result<Response>> activate(Ports ports, Exchange& exchange) {
     CO_TRY(const auto tenant, administered_tenant(exchange));
     const auto id = base::Uuid::parse(exchange.request.params.at(1));
+    std::optional<std::int32_t> changed;
     std::optional<IndexGeneration> found;
     if (id) {
+        CO_TRY(changed, co_await ports.generations.activate(tenant, *id, exchange.deadline));
         CO_TRY(found, co_await ports.generations.find(tenant, *id, exchange.deadline));
     }
     if (!found) co_return fail(ErrorCode::not_found, "there is no such index generation");
-    CO_TRY(const auto changed, co_await ports.generations.activate(tenant, *id, exchange.deadline));
     if (!changed && found->status != "live") {
         co_return fail(ErrorCode::conflict, found->status == "building"
                                                 ? "this index generation is still being built"
                                                 : "its passages are no longer kept");
     }
-    CO_TRY(const auto shown, co_await ports.generations.find(tenant, *id, exchange.deadline));
-    co_return middleware::json_response(200, json::dump(generation_json(shown.value_or(*found))));
+    co_return middleware::json_response(200, json::dump(generation_json(*found)));
 }
 
 Task<Result<Response>> read_questions(Ports ports, Exchange& exchange) {

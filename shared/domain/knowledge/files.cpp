@@ -61,8 +61,9 @@ const Statement k_chunks{"files_chunks", R"sql(
 SELECT c.chunk_index, c.page_first, c.page_last, c.text FROM files f
   LEFT JOIN chunks c ON c.file_id = f.id AND c.generation = f.generation AND c.chunk_index >= $3
  WHERE f.tenant_id = $1 AND f.id = $2 ORDER BY c.chunk_index LIMIT $4)sql"};
-const Statement k_source{"files_source", R"sql(
-SELECT file_name, file_type, title, object_key, file_size, sha256 FROM files WHERE tenant_id = $1 AND id = $2)sql"};
+const Statement k_source{
+    "files_source",
+    "SELECT document_event(f, NULL) FROM files f WHERE f.tenant_id = $1 AND f.id = $2"};
 const Statement k_reindex{"files_reindex", R"sql(
 UPDATE files SET job_id = $3, status = CASE WHEN generation > 0 THEN status ELSE 'pending' END, reason = NULL, updated_at = now()
  WHERE tenant_id = $1 AND id = $2 RETURNING id)sql"};
@@ -181,14 +182,7 @@ Task<Result<std::optional<jobs::NewJob>>> Files::reindex(TenantId tenant, FileId
     look.push_back(postgres::call(k_source, tenant, id));
     CO_TRY(const auto found, co_await app_.transaction(std::move(look), deadline));
     if (found[1].empty()) co_return std::nullopt;
-    const auto row = found[1][0];
-    job.input = to_json({.file = id,
-                         .file_name = row.get<std::string>(0),
-                         .file_type = row.get<std::string>(1),
-                         .title = row.get<std::string>(2),
-                         .object = {.key = row.get<std::string>(3),
-                                    .size = static_cast<std::uint64_t>(row.get<std::int64_t>(4)),
-                                    .sha256 = row.get<std::string>(5)}});
+    job.input = found[1][0].get<std::string>(0);
     std::vector<postgres::Call> calls;
     calls.push_back(postgres::set_tenant(tenant));
     calls.push_back(postgres::call(k_reindex, tenant, id, job.id));

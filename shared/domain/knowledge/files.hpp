@@ -57,8 +57,8 @@ struct DocumentUploaded {
     FileId file;
     std::string file_name, file_type, title;
     object_store::Ref object;
-    /// Its chunks wait for the whole index to be made anew. (Such an event is written by
-    /// advance_index_generation(), schemas/sql/0018_index_generations.sql.)
+    /// Its chunks wait for the whole index to be made anew. (Events of documents whose
+    /// row is there are written by document_event(), schemas/sql/0018_index_generations.sql.)
     std::optional<base::Uuid> index_generation;
 };
 [[nodiscard]] std::string to_json(const DocumentUploaded& event);
