@@ -285,4 +285,12 @@ Call set_tenant(base::TenantId tenant) {
     return call(k_set_tenant, tenant.str());
 }
 
+Task<Result<Rows>> in_tenant(Database& app, base::TenantId tenant, Call call, Deadline deadline) {
+    std::vector<Call> calls;
+    calls.push_back(set_tenant(tenant));
+    calls.push_back(std::move(call));
+    CO_TRY(auto results, co_await app.transaction(std::move(calls), deadline));
+    co_return std::move(results[1]);
+}
+
 }  // namespace millrace::postgres

@@ -280,6 +280,9 @@ class Database {
     virtual Task<void> close() = 0;
 };
 
+/// One statement in a transaction of its tenant, as millrace_app.
+Task<Result<Rows>> in_tenant(Database& app, base::TenantId tenant, Call call, Deadline deadline);
+
 struct Options {
     std::string dsn;   ///< libpq connection string or URI
     std::string role;  ///< SET ROLE after connecting, when not empty

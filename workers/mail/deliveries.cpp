@@ -37,20 +37,18 @@ Deliveries::Verdict parse_verdict(std::string_view text) {
 Task<Result<Deliveries::Verdict>> Deliveries::begin(base::JobId origin, base::TenantId tenant,
                                                     std::chrono::milliseconds patience,
                                                     Deadline deadline) {
-    std::vector<postgres::Call> calls;
-    calls.push_back(postgres::set_tenant(tenant));
-    calls.push_back(
-        postgres::call(k_begin, origin, tenant, std::chrono::duration<double>(patience).count()));
-    CO_TRY(const auto rows, co_await app_.transaction(std::move(calls), deadline));
-    co_return parse_verdict(rows.back()[0].get<std::string_view>(0));
+    CO_TRY(const auto rows, co_await postgres::in_tenant(
+                                app_, tenant,
+                                postgres::call(k_begin, origin, tenant,
+                                               std::chrono::duration<double>(patience).count()),
+                                deadline));
+    co_return parse_verdict(rows[0].get<std::string_view>(0));
 }
 
 Task<Result<void>> Deliveries::note(base::JobId origin, base::TenantId tenant, State state,
                                     std::string cause, Deadline deadline) {
-    std::vector<postgres::Call> calls;
-    calls.push_back(postgres::set_tenant(tenant));
-    calls.push_back(postgres::call(k_note, origin, to_string(state), cause));
-    CO_TRY_VOID(co_await app_.transaction(std::move(calls), deadline));
+    CO_TRY_VOID(co_await postgres::in_tenant(
+        app_, tenant, postgres::call(k_note, origin, to_string(state), cause), deadline));
     co_return Result<void>{};
 }
 

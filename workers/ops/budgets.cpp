@@ -25,12 +25,11 @@ Task<Result<void>> show(Context& context, base::TenantId tenant) {
     domain::billing::Budgets budgets(context.app());
     CO_TRY(const auto budget, co_await budgets.find(tenant, Deadline::in(k_timeout)));
     if (context.json()) {
-        fmt::print("{}\n", json::dump(json::Object{
-                               {"limit_usd", budget.limit_usd ? json::Value(*budget.limit_usd)
-                                                              : json::Value(nullptr)},
-                               {"spent_usd", budget.spent_usd},
-                               {"reserved_usd", budget.reserved_usd},
-                               {"resets_at", base::rfc3339(budget.resets_at)}}));
+        fmt::print("{}\n",
+                   json::dump(json::Object{{"limit_usd", json::or_null(budget.limit_usd)},
+                                           {"spent_usd", budget.spent_usd},
+                                           {"reserved_usd", budget.reserved_usd},
+                                           {"resets_at", base::rfc3339(budget.resets_at)}}));
         co_return Result<void>{};
     }
     fmt::print("spent this month: {:.4f} USD, and {:.4f} set aside\n", budget.spent_usd,
@@ -49,10 +48,9 @@ Task<Result<void>> write_cap(Context& context, base::TenantId tenant, std::optio
 }
 
 Task<Result<void>> set(Context& context, base::TenantId tenant, std::optional<double> usd) {
-    CO_TRY_VOID(co_await audited(
-        context, "budgets set",
-        {{"tenant", tenant.str()}, {"usd", usd ? json::Value(*usd) : json::Value(nullptr)}},
-        [&](Acting&) { return write_cap(context, tenant, usd); }));
+    CO_TRY_VOID(co_await audited(context, "budgets set",
+                                 {{"tenant", tenant.str()}, {"usd", json::or_null(usd)}},
+                                 [&](Acting&) { return write_cap(context, tenant, usd); }));
     co_return co_await show(context, tenant);
 }
 

@@ -93,7 +93,7 @@ Task<Result<void>> show(Context& context, std::string text) {
                          {"attempt", job->attempt},
                          {"created_at", base::rfc3339_millis(job->created_at)},
                          {"attempts", ended}};
-        out["result"] = job->result ? json::Value(*job->result) : json::Value(nullptr);
+        out["result"] = json::or_null(job->result);
         fmt::print("{}\n", json::dump(out));
         co_return Result<void>{};
     }

@@ -23,7 +23,7 @@ constexpr std::array<std::string_view, 3> k_plans = {"STARTER", "PRO", "ENTERPRI
 constexpr std::array<std::string_view, 2> k_cycles = {"MONTHLY", "YEARLY"};
 
 json::Object budget_json(const billing::Budget& budget) {
-    return {{"limit_usd", budget.limit_usd ? json::Value(*budget.limit_usd) : json::Value(nullptr)},
+    return {{"limit_usd", json::or_null(budget.limit_usd)},
             {"spent_usd", budget.spent_usd},
             {"reserved_usd", budget.reserved_usd},
             {"resets_at", base::rfc3339(budget.resets_at)}};

@@ -375,7 +375,7 @@ Task<Result<Response>> read(Ports ports, Exchange& exchange) {
     CO_TRY(const auto file, co_await own_file(ports, exchange));
     auto body = file_json(file);
     body["updated_at"] = base::rfc3339(file.updated_at);
-    body["description"] = file.description ? json::Value(*file.description) : json::Value(nullptr);
+    body["description"] = json::or_null(file.description);
     body["tags"] = json::Array(file.tags.begin(), file.tags.end());
     body["chunk_count"] = file.chunk_count;
     body["job_id"] = file.job.str();

@@ -35,10 +35,6 @@ json::Object conversation_json(const knowledge::Conversation& conversation) {
             {"message_count", conversation.messages}};
 }
 
-json::Value text_or_null(const std::optional<std::string>& text) {
-    return text ? json::Value(*text) : json::Value(nullptr);
-}
-
 json::Object message_json(const knowledge::Message& message) {
     json::Object out{{"id", message.id.str()},
                      {"role", message.role},
@@ -46,10 +42,10 @@ json::Object message_json(const knowledge::Message& message) {
                      {"created_at", base::rfc3339(message.created_at)}};
     if (message.role != "assistant") return out;
     out["sources"] = boost::json::parse(message.sources.value_or("[]"));
-    out["trace_id"] = text_or_null(message.trace_id);
+    out["trace_id"] = json::or_null(message.trace_id);
     out["feedback"] = nullptr;
     if (message.rating)
-        out["feedback"] = {{"rating", *message.rating}, {"reason", text_or_null(message.reason)}};
+        out["feedback"] = {{"rating", *message.rating}, {"reason", json::or_null(message.reason)}};
     return out;
 }
 
@@ -137,7 +133,7 @@ Task<Result<Response>> judged(Ports ports, Exchange& exchange, knowledge::Feedba
     const auto& who = exchange.who();
     const json::Object shown{{"message_id", feedback.message.str()},
                              {"rating", feedback.rating},
-                             {"reason", text_or_null(feedback.reason)}};
+                             {"reason", json::or_null(feedback.reason)}};
     CO_TRY(const bool known, co_await Conversations(ports.app).judge(
                                  who.tenant, who.user, std::move(feedback), exchange.deadline));
     if (!known) co_return fail(ErrorCode::not_found, "there is no such answer");

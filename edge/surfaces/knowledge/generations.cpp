@@ -14,23 +14,18 @@ using server::Response;
 
 namespace {
 
-template <class T>
-json::Value or_null(const std::optional<T>& value) {
-    return value ? json::Value(*value) : json::Value(nullptr);
-}
-
 json::Object generation_json(const IndexGeneration& generation) {
     const bool elsewhere = generation.status != "building" && generation.status != "live";
     return {{"id", generation.id.str()},
             {"job_id", generation.job ? json::Value(generation.job->str()) : json::Value(nullptr)},
             {"status", generation.status},
             {"can_activate", elsewhere && generation.kept},
-            {"reason", or_null(generation.reason)},
+            {"reason", json::or_null(generation.reason)},
             {"files_total", generation.files_total},
             {"files_done", generation.files_done},
             {"files_failed", generation.files_failed},
-            {"score_before", or_null(generation.score_before)},
-            {"score_after", or_null(generation.score_after)},
+            {"score_before", json::or_null(generation.score_before)},
+            {"score_after", json::or_null(generation.score_after)},
             {"created_at", base::rfc3339(generation.created_at)},
             {"live_at", generation.live_at ? json::Value(base::rfc3339(*generation.live_at))
                                            : json::Value(nullptr)}};

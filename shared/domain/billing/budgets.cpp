@@ -32,22 +32,20 @@ std::unexpected<Error> budget_exceeded(base::WallTime now) {
 
 Task<Result<void>> Budgets::reserve(base::TenantId tenant, CallId call, double usd,
                                     Deadline deadline) {
-    std::vector<postgres::Call> calls;
-    calls.push_back(postgres::set_tenant(tenant));
-    calls.push_back(postgres::call(k_reserve, tenant, call.job,
-                                   static_cast<std::int32_t>(call.attempt),
-                                   static_cast<std::int32_t>(call.call), usd));
-    CO_TRY(const auto results, co_await app_.transaction(std::move(calls), deadline));
-    if (!results[1][0].get<bool>(0)) co_return budget_exceeded(std::chrono::system_clock::now());
+    CO_TRY(const auto results,
+           co_await postgres::in_tenant(
+               app_, tenant,
+               postgres::call(k_reserve, tenant, call.job, static_cast<std::int32_t>(call.attempt),
+                              static_cast<std::int32_t>(call.call), usd),
+               deadline));
+    if (!results[0].get<bool>(0)) co_return budget_exceeded(std::chrono::system_clock::now());
     co_return Result<void>{};
 }
 
 Task<Result<Budget>> Budgets::find(base::TenantId tenant, Deadline deadline) {
-    std::vector<postgres::Call> calls;
-    calls.push_back(postgres::set_tenant(tenant));
-    calls.push_back(postgres::call(k_find, tenant));
-    CO_TRY(const auto results, co_await app_.transaction(std::move(calls), deadline));
-    const auto row = results[1][0];
+    CO_TRY(const auto results,
+           co_await postgres::in_tenant(app_, tenant, postgres::call(k_find, tenant), deadline));
+    const auto row = results[0];
     co_return Budget{.limit_usd = row.get<std::optional<double>>(0),
                      .spent_usd = row.get<double>(1),
                      .reserved_usd = row.get<double>(2),

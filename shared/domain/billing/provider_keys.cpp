@@ -62,27 +62,26 @@ Task<Result<ProviderKey>> ProviderKeys::create(base::TenantId tenant, NewProvide
     base::random_fill(reinterpret_cast<std::uint8_t*>(own.data()), own.size());
     const auto sealed = base::seal(own, context, key.api_key);
     const auto sealed_with = base::seal(keys_.front(), context, own);
-    std::vector<postgres::Call> calls;
-    calls.push_back(postgres::set_tenant(tenant));
-    calls.push_back(postgres::call(k_create, id, tenant, key.provider, key.model,
-                                   postgres::Bytes{sealed_with}, postgres::Bytes{sealed}));
-    CO_TRY(const auto results, co_await app_.transaction(std::move(calls), deadline));
+    CO_TRY(const auto results,
+           co_await postgres::in_tenant(
+               app_, tenant,
+               postgres::call(k_create, id, tenant, key.provider, key.model,
+                              postgres::Bytes{sealed_with}, postgres::Bytes{sealed}),
+               deadline));
     known_.erase({tenant, key.provider});
     co_return ProviderKey{.id = id,
                           .provider = key.provider,
                           .model = key.model,
-                          .created_at = results[1][0].get<base::WallTime>(0)};
+                          .created_at = results[0].get<base::WallTime>(0)};
 }
 
 Task<Result<std::vector<ProviderKey>>> ProviderKeys::list(base::TenantId tenant,
                                                           Deadline deadline) {
-    std::vector<postgres::Call> calls;
-    calls.push_back(postgres::set_tenant(tenant));
-    calls.push_back(postgres::call(k_list, tenant));
-    CO_TRY(const auto results, co_await app_.transaction(std::move(calls), deadline));
+    CO_TRY(const auto results,
+           co_await postgres::in_tenant(app_, tenant, postgres::call(k_list, tenant), deadline));
     std::vector<ProviderKey> out;
-    for (std::size_t r = 0; r < results[1].size(); ++r) {
-        const auto row = results[1][r];
+    for (std::size_t r = 0; r < results.size(); ++r) {
+        const auto row = results[r];
         out.push_back({.id = row.get<base::Uuid>(0),
                        .provider = row.get<std::string>(1),
                        .model = row.get<std::string>(2),
@@ -93,11 +92,9 @@ Task<Result<std::vector<ProviderKey>>> ProviderKeys::list(base::TenantId tenant,
 }
 
 Task<Result<bool>> ProviderKeys::remove(base::TenantId tenant, base::Uuid id, Deadline deadline) {
-    std::vector<postgres::Call> calls;
-    calls.push_back(postgres::set_tenant(tenant));
-    calls.push_back(postgres::call(k_remove, tenant, id));
-    CO_TRY(const auto results, co_await app_.transaction(std::move(calls), deadline));
-    co_return results[1].affected() > 0;
+    CO_TRY(const auto results, co_await postgres::in_tenant(
+                                   app_, tenant, postgres::call(k_remove, tenant, id), deadline));
+    co_return results.affected() > 0;
 }
 
 Result<std::string> ProviderKeys::open(base::TenantId tenant, const base::Uuid& id,
@@ -120,13 +117,12 @@ Task<Result<std::optional<ProviderCredential>>> ProviderKeys::credential(base::T
     const std::pair slot{tenant, provider};
     if (const auto found = known_.find(slot); found != known_.end() && found->second.until > now)
         co_return found->second.credential;
-    std::vector<postgres::Call> calls;
-    calls.push_back(postgres::set_tenant(tenant));
-    calls.push_back(postgres::call(k_find, tenant, provider));
-    CO_TRY(const auto results, co_await app_.transaction(std::move(calls), deadline));
+    CO_TRY(const auto results,
+           co_await postgres::in_tenant(app_, tenant, postgres::call(k_find, tenant, provider),
+                                        deadline));
     std::optional<ProviderCredential> credential;
-    if (!results[1].empty()) {
-        const auto row = results[1][0];
+    if (!results.empty()) {
+        const auto row = results[0];
         CO_TRY(auto api_key, open(tenant, row.get<base::Uuid>(0), row.get<std::string_view>(2),
                                   row.get<std::string_view>(3)));
         credential = {.model = row.get<std::string>(1), .key = std::move(api_key)};

@@ -263,12 +263,10 @@ Task<Result<void>> Accounts::reset_password(std::string token, std::string passw
     CO_TRY(const auto tenants, co_await p.post.app.run(postgres::call(k_tenant, user), deadline));
     if (tenants[0].is_null(0)) co_return refuse_reset();
     const auto tenant = tenants[0].get<base::TenantId>(0);
-    std::vector<postgres::Call> reads;
-    reads.push_back(postgres::set_tenant(tenant));
-    reads.push_back(postgres::call(k_secret, user));
-    CO_TRY(const auto rows, co_await p.post.app.transaction(std::move(reads), deadline));
-    if (rows[1].empty()) co_return refuse_reset();
-    const auto email = rows[1][0].get<std::string>(0);
+    CO_TRY(const auto rows, co_await postgres::in_tenant(p.post.app, tenant,
+                                                         postgres::call(k_secret, user), deadline));
+    if (rows.empty()) co_return refuse_reset();
+    const auto email = rows[0].get<std::string>(0);
     if (is_address(password, email)) {
         co_return fail(ErrorCode::invalid, "new_password: must not be your e-mail address",
                        {.field = "new_password"});
@@ -278,7 +276,7 @@ Task<Result<void>> Accounts::reset_password(std::string token, std::string passw
     calls.push_back(p.challenges.use_link_call(k_reset, token));
     calls.push_back(postgres::call(k_set_password, user, hash));
     calls.push_back(identity::revoke_sessions(user));
-    auto notice = make_notice(p.post, "password_reset", email, rows[1][0].get<std::string>(1),
+    auto notice = make_notice(p.post, "password_reset", email, rows[0].get<std::string>(1),
                               caller.trace, tenant, user);
     CO_TRY(const bool done, co_await jobs::accept_if(p.post.app, p.post.publisher, std::move(calls),
                                                      std::move(notice), deadline));
@@ -287,12 +285,11 @@ Task<Result<void>> Accounts::reset_password(std::string token, std::string passw
 }
 
 Task<Result<Account>> Accounts::find(Principal who, Deadline deadline) {
-    std::vector<postgres::Call> calls;
-    calls.push_back(postgres::set_tenant(who.tenant));
-    calls.push_back(postgres::call(k_find, who.user));
-    CO_TRY(const auto results, co_await ports_.post.app.transaction(std::move(calls), deadline));
-    if (results[1].empty()) co_return account_gone();
-    const auto row = results[1][0];
+    CO_TRY(const auto results,
+           co_await postgres::in_tenant(ports_.post.app, who.tenant,
+                                        postgres::call(k_find, who.user), deadline));
+    if (results.empty()) co_return account_gone();
+    const auto row = results[0];
     CO_TRY(auto profile, decode_profile(row.get<std::string_view>(1)));
     co_return Account{.id = who.user,
                       .email = row.get<std::string>(0),
@@ -303,30 +300,25 @@ Task<Result<Account>> Accounts::find(Principal who, Deadline deadline) {
 
 Task<Result<Account>> Accounts::change(Principal who, Profile profile, Deadline deadline) {
     const auto text = json::dump(to_json(profile));
-    std::vector<postgres::Call> calls;
-    calls.push_back(postgres::set_tenant(who.tenant));
-    calls.push_back(postgres::call(k_change, who.user, postgres::Jsonb{text}));
-    CO_TRY_VOID(co_await ports_.post.app.transaction(std::move(calls), deadline));
+    CO_TRY_VOID(co_await postgres::in_tenant(
+        ports_.post.app, who.tenant, postgres::call(k_change, who.user, postgres::Jsonb{text}),
+        deadline));
     co_return co_await find(std::move(who), deadline);
 }
 
 Task<Result<void>> Accounts::erase(Principal who, std::string password, Deadline deadline) {
-    std::vector<postgres::Call> reads;
-    reads.push_back(postgres::set_tenant(who.tenant));
-    reads.push_back(postgres::call(k_secret, who.user));
-    CO_TRY(const auto rows, co_await ports_.post.app.transaction(std::move(reads), deadline));
-    if (rows[1].empty()) co_return account_gone();
-    CO_TRY(const bool right,
-           co_await ports_.passwords.verify(rows[1][0].get<std::optional<std::string>>(2),
-                                            std::move(password)));
+    CO_TRY(const auto rows,
+           co_await postgres::in_tenant(ports_.post.app, who.tenant,
+                                        postgres::call(k_secret, who.user), deadline));
+    if (rows.empty()) co_return account_gone();
+    CO_TRY(const bool right, co_await ports_.passwords.verify(
+                                 rows[0].get<std::optional<std::string>>(2), std::move(password)));
     if (!right) {
         co_return fail(ErrorCode::forbidden, "password: is wrong",
                        {.field = "password", .reason = "INVALID_CREDENTIALS"});
     }
-    std::vector<postgres::Call> calls;
-    calls.push_back(postgres::set_tenant(who.tenant));
-    calls.push_back(postgres::call(k_erase, who.user));
-    CO_TRY_VOID(co_await ports_.post.app.transaction(std::move(calls), deadline));
+    CO_TRY_VOID(co_await postgres::in_tenant(ports_.post.app, who.tenant,
+                                             postgres::call(k_erase, who.user), deadline));
     co_return Result<void>{};
 }
 

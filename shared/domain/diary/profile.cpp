@@ -5,14 +5,6 @@
 
 namespace millrace::domain::diary {
 
-namespace {
-
-json::Value or_null(const auto& value) {
-    return value ? json::Value(*value) : json::Value(nullptr);
-}
-
-}  // namespace
-
 Profile read_profile(json::Reader& in) {
     Profile out{.name = in.optional_string("name", {1, 100}),
                 .icon = in.optional_string("icon", {1, 2048}),
@@ -35,11 +27,11 @@ Result<Profile> decode_profile(std::string_view body) {
 }
 
 json::Object to_json(const Profile& profile) {
-    return {{"name", or_null(profile.name)},
-            {"icon", or_null(profile.icon)},
-            {"occupation", or_null(profile.occupation)},
-            {"age", or_null(profile.age)},
-            {"residence", or_null(profile.residence)},
+    return {{"name", json::or_null(profile.name)},
+            {"icon", json::or_null(profile.icon)},
+            {"occupation", json::or_null(profile.occupation)},
+            {"age", json::or_null(profile.age)},
+            {"residence", json::or_null(profile.residence)},
             {"ai_public", profile.ai_public},
             {"sensitive", profile.sensitive}};
 }

@@ -168,11 +168,10 @@ Task<Result<bool>> TotpDevices::accept(identity::Principal who, std::string code
     if (!device || !device->confirmed) co_return false;
     const auto step = totp::step_of(device->secret, code, std::chrono::system_clock::now());
     if (!step) co_return false;
-    std::vector<postgres::Call> calls;
-    calls.push_back(postgres::set_tenant(who.tenant));
-    calls.push_back(postgres::call(k_accept, device->id, *step));
-    CO_TRY(const auto results, co_await post_.app.transaction(std::move(calls), deadline));
-    co_return results[1].affected() == 1;
+    CO_TRY(const auto results,
+           co_await postgres::in_tenant(post_.app, who.tenant,
+                                        postgres::call(k_accept, device->id, *step), deadline));
+    co_return results.affected() == 1;
 }
 
 }  // namespace millrace::domain::diary

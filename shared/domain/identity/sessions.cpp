@@ -84,11 +84,10 @@ SessionView session_view(const postgres::Row& row) {
 
 Task<Result<bool>> end_session(postgres::Database& app, Principal who, base::Uuid session,
                                Deadline deadline) {
-    std::vector<postgres::Call> calls;
-    calls.push_back(postgres::set_tenant(who.tenant));
-    calls.push_back(postgres::call(k_revoke, session, who.user));
-    CO_TRY(const auto results, co_await app.transaction(std::move(calls), deadline));
-    co_return results[1].affected() > 0;
+    CO_TRY(const auto results,
+           co_await postgres::in_tenant(app, who.tenant,
+                                        postgres::call(k_revoke, session, who.user), deadline));
+    co_return results.affected() > 0;
 }
 
 Credentials::Credentials(async::TaskGroup& tasks, postgres::Database& app,

@@ -161,17 +161,9 @@ Result<Acceptance> decode_acceptance(std::string_view body, bool new_account) {
     return out;
 }
 
-Task<Result<postgres::Rows>> Tenants::in_tenant(base::TenantId tenant, postgres::Call call,
-                                                Deadline deadline) {
-    std::vector<postgres::Call> calls;
-    calls.push_back(postgres::set_tenant(tenant));
-    calls.push_back(std::move(call));
-    CO_TRY(auto results, co_await app_.transaction(std::move(calls), deadline));
-    co_return std::move(results[1]);
-}
-
 Task<Result<Tenant>> Tenants::find(base::TenantId tenant, Deadline deadline) {
-    CO_TRY(const auto rows, co_await in_tenant(tenant, postgres::call(k_find, tenant), deadline));
+    CO_TRY(const auto rows,
+           co_await postgres::in_tenant(app_, tenant, postgres::call(k_find, tenant), deadline));
     if (rows.empty()) co_return fail(ErrorCode::not_found, "there is no such tenant");
     co_return tenant_of(rows[0]);
 }
@@ -186,25 +178,25 @@ Task<Result<Tenant>> Tenants::change(base::TenantId tenant, TenantChange change,
     }
     if (change.llm_model) settings["llm_model"] = *change.llm_model;
     if (change.changes_budget) {
-        settings["monthly_budget_usd"] = change.monthly_budget_usd
-                                             ? json::Value(*change.monthly_budget_usd)
-                                             : json::Value(nullptr);
+        settings["monthly_budget_usd"] = json::or_null(change.monthly_budget_usd);
     }
     const auto text = json::dump(settings);
     auto call = postgres::call(k_change, tenant, change.name, postgres::Jsonb{text});
-    CO_TRY(const auto rows, co_await in_tenant(tenant, std::move(call), deadline));
+    CO_TRY(const auto rows, co_await postgres::in_tenant(app_, tenant, std::move(call), deadline));
     if (rows.empty()) co_return fail(ErrorCode::not_found, "there is no such tenant");
     co_return tenant_of(rows[0]);
 }
 
 Task<Result<std::int32_t>> Tenants::rotate_key(base::TenantId tenant, Deadline deadline) {
-    CO_TRY(const auto rows, co_await in_tenant(tenant, postgres::call(k_rotate, tenant), deadline));
+    CO_TRY(const auto rows,
+           co_await postgres::in_tenant(app_, tenant, postgres::call(k_rotate, tenant), deadline));
     if (rows.empty()) co_return fail(ErrorCode::not_found, "there is no such tenant");
     co_return rows[0].get<std::int32_t>(0);
 }
 
 Task<Result<std::vector<Account>>> Tenants::users(base::TenantId tenant, Deadline deadline) {
-    CO_TRY(const auto rows, co_await in_tenant(tenant, postgres::call(k_users, tenant), deadline));
+    CO_TRY(const auto rows,
+           co_await postgres::in_tenant(app_, tenant, postgres::call(k_users, tenant), deadline));
     std::vector<Account> out;
     for (std::size_t r = 0; r < rows.size(); ++r) out.push_back(account_of(rows[r]));
     co_return out;
@@ -238,8 +230,8 @@ Error Tenants::explain_invite(Error error) {
 
 Task<Result<std::vector<Invitation>>> Tenants::invitations(base::TenantId tenant,
                                                            Deadline deadline) {
-    CO_TRY(const auto rows,
-           co_await in_tenant(tenant, postgres::call(k_invitations, tenant), deadline));
+    CO_TRY(const auto rows, co_await postgres::in_tenant(
+                                app_, tenant, postgres::call(k_invitations, tenant), deadline));
     std::vector<Invitation> out;
     for (std::size_t r = 0; r < rows.size(); ++r) {
         const auto row = rows[r];
@@ -256,7 +248,8 @@ Task<Result<std::vector<Invitation>>> Tenants::invitations(base::TenantId tenant
 Task<Result<bool>> Tenants::revoke_invitation(base::TenantId tenant, base::Uuid id,
                                               Deadline deadline) {
     CO_TRY(const auto rows,
-           co_await in_tenant(tenant, postgres::call(k_revoke_invitation, tenant, id), deadline));
+           co_await postgres::in_tenant(app_, tenant,
+                                        postgres::call(k_revoke_invitation, tenant, id), deadline));
     co_return rows.affected() > 0;
 }
 

@@ -98,9 +98,6 @@ class Tenants {
     Task<Result<std::string>> join_by_address(base::Uuid challenge, Deadline deadline);
 
  private:
-    Task<Result<postgres::Rows>> in_tenant(base::TenantId tenant, postgres::Call call,
-                                           Deadline deadline);
-
     postgres::Database& app_;
     Passwords& passwords_;
 };

@@ -98,13 +98,11 @@ Task<Result<Background>> Conversations::background(ConversationKey key, base::Jo
 Task<Result<std::vector<Conversation>>> Conversations::list(base::TenantId tenant,
                                                             base::UserId user, std::int64_t skip,
                                                             std::int64_t limit, Deadline deadline) {
-    std::vector<postgres::Call> calls;
-    calls.push_back(postgres::set_tenant(tenant));
-    calls.push_back(postgres::call(k_list, tenant, user, skip, limit));
-    CO_TRY(const auto results, co_await app_.transaction(std::move(calls), deadline));
+    CO_TRY(const auto results,
+           co_await postgres::in_tenant(
+               app_, tenant, postgres::call(k_list, tenant, user, skip, limit), deadline));
     std::vector<Conversation> out;
-    for (std::size_t r = 0; r < results[1].size(); ++r)
-        out.push_back(conversation_of(results[1][r]));
+    for (std::size_t r = 0; r < results.size(); ++r) out.push_back(conversation_of(results[r]));
     co_return out;
 }
 
@@ -142,12 +140,13 @@ Task<Result<bool>> Conversations::remove(ConversationKey key, Deadline deadline)
 
 Task<Result<bool>> Conversations::judge(base::TenantId tenant, base::UserId user, Feedback feedback,
                                         Deadline deadline) {
-    std::vector<postgres::Call> calls;
-    calls.push_back(postgres::set_tenant(tenant));
-    calls.push_back(postgres::call(k_judge, tenant, user, feedback.message, feedback.rating,
-                                   feedback.reason, feedback.conversation));
-    CO_TRY(const auto results, co_await app_.transaction(std::move(calls), deadline));
-    co_return results[1].affected() > 0;
+    CO_TRY(const auto results,
+           co_await postgres::in_tenant(
+               app_, tenant,
+               postgres::call(k_judge, tenant, user, feedback.message, feedback.rating,
+                              feedback.reason, feedback.conversation),
+               deadline));
+    co_return results.affected() > 0;
 }
 
 bool is_follow_up(std::string_view question) {

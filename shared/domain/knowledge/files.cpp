@@ -132,13 +132,14 @@ Task<Result<bool>> Files::create(identity::Principal owner, NewFile file, jobs::
 }
 
 Task<Result<std::vector<File>>> Files::list(TenantId tenant, FileFilter filter, Deadline deadline) {
-    std::vector<postgres::Call> calls;
-    calls.push_back(postgres::set_tenant(tenant));
-    calls.push_back(postgres::call(k_list, tenant, filter.file_type, filter.status, filter.search,
-                                   filter.skip, filter.job, filter.limit, filter.id, filter.tag));
-    CO_TRY(const auto results, co_await app_.transaction(std::move(calls), deadline));
+    CO_TRY(const auto results,
+           co_await postgres::in_tenant(
+               app_, tenant,
+               postgres::call(k_list, tenant, filter.file_type, filter.status, filter.search,
+                              filter.skip, filter.job, filter.limit, filter.id, filter.tag),
+               deadline));
     std::vector<File> files;
-    for (std::size_t r = 0; r < results[1].size(); ++r) files.push_back(file_of(results[1][r]));
+    for (std::size_t r = 0; r < results.size(); ++r) files.push_back(file_of(results[r]));
     co_return files;
 }
 
@@ -159,14 +160,13 @@ Task<Result<std::optional<std::vector<StoredChunk>>>> Files::chunks(TenantId ten
                                                                     std::int64_t first,
                                                                     std::int64_t limit,
                                                                     Deadline deadline) {
-    std::vector<postgres::Call> calls;
-    calls.push_back(postgres::set_tenant(tenant));
-    calls.push_back(postgres::call(k_chunks, tenant, id, first, limit));
-    CO_TRY(const auto results, co_await app_.transaction(std::move(calls), deadline));
-    if (results[1].empty()) co_return std::nullopt;
+    CO_TRY(const auto results,
+           co_await postgres::in_tenant(
+               app_, tenant, postgres::call(k_chunks, tenant, id, first, limit), deadline));
+    if (results.empty()) co_return std::nullopt;
     std::vector<StoredChunk> out;
-    for (std::size_t r = 0; r < results[1].size(); ++r) {
-        const auto row = results[1][r];
+    for (std::size_t r = 0; r < results.size(); ++r) {
+        const auto row = results[r];
         if (row.is_null(0)) break;  // the file alone
         out.push_back({row.get<std::int32_t>(0), row.get<std::int32_t>(1), row.get<std::int32_t>(2),
                        row.get<std::string>(3)});
@@ -177,12 +177,10 @@ Task<Result<std::optional<std::vector<StoredChunk>>>> Files::chunks(TenantId ten
 Task<Result<std::optional<jobs::NewJob>>> Files::reindex(TenantId tenant, FileId id,
                                                          jobs::NewJob job, base::Uuid outbox,
                                                          Deadline deadline) {
-    std::vector<postgres::Call> look;
-    look.push_back(postgres::set_tenant(tenant));
-    look.push_back(postgres::call(k_source, tenant, id));
-    CO_TRY(const auto found, co_await app_.transaction(std::move(look), deadline));
-    if (found[1].empty()) co_return std::nullopt;
-    job.input = found[1][0].get<std::string>(0);
+    CO_TRY(const auto found, co_await postgres::in_tenant(
+                                 app_, tenant, postgres::call(k_source, tenant, id), deadline));
+    if (found.empty()) co_return std::nullopt;
+    job.input = found[0].get<std::string>(0);
     std::vector<postgres::Call> calls;
     calls.push_back(postgres::set_tenant(tenant));
     calls.push_back(postgres::call(k_reindex, tenant, id, job.id));
@@ -204,11 +202,9 @@ Task<Result<std::optional<std::string>>> Files::remove(TenantId tenant, FileId i
 }
 
 Task<Result<std::int64_t>> Files::stored_bytes(TenantId tenant, Deadline deadline) {
-    std::vector<postgres::Call> calls;
-    calls.push_back(postgres::set_tenant(tenant));
-    calls.push_back(postgres::call(k_stored, tenant));
-    CO_TRY(const auto results, co_await app_.transaction(std::move(calls), deadline));
-    co_return results[1][0].get<std::int64_t>(0);
+    CO_TRY(const auto results,
+           co_await postgres::in_tenant(app_, tenant, postgres::call(k_stored, tenant), deadline));
+    co_return results[0].get<std::int64_t>(0);
 }
 
 Task<Result<std::int64_t>> Files::next_generation(Deadline deadline) {
@@ -228,11 +224,10 @@ Task<Result<void>> Files::stage(TenantId tenant, FileId file, std::int64_t gener
         texts.push_back(chunk.text);
         terms.push_back({chunk.terms});
     }
-    std::vector<postgres::Call> calls;
-    calls.push_back(postgres::set_tenant(tenant));
-    calls.push_back(
-        postgres::call(k_stage, tenant, file, generation, indexes, firsts, lasts, texts, terms));
-    const auto done = co_await app_.transaction(std::move(calls), deadline);
+    const auto done = co_await postgres::in_tenant(
+        app_, tenant,
+        postgres::call(k_stage, tenant, file, generation, indexes, firsts, lasts, texts, terms),
+        deadline);
     if (!done && postgres::is_sqlstate(done.error(), "23503"))
         co_return fail(ErrorCode::not_found, "the document was deleted");
     if (!done) co_return std::unexpected(done.error());

@@ -143,12 +143,11 @@ Task<Result<IndexGenerations::Started>> IndexGenerations::start(identity::Princi
 Task<Result<std::vector<IndexGeneration>>> IndexGenerations::find_all(base::TenantId tenant,
                                                                       std::optional<base::Uuid> id,
                                                                       Deadline deadline) {
-    std::vector<postgres::Call> calls;
-    calls.push_back(postgres::set_tenant(tenant));
-    calls.push_back(postgres::call(k_list, tenant, id, k_listed_max));
-    CO_TRY(const auto results, co_await app_.transaction(std::move(calls), deadline));
+    CO_TRY(const auto results,
+           co_await postgres::in_tenant(
+               app_, tenant, postgres::call(k_list, tenant, id, k_listed_max), deadline));
     std::vector<IndexGeneration> out;
-    for (std::size_t r = 0; r < results[1].size(); ++r) out.push_back(generation_of(results[1][r]));
+    for (std::size_t r = 0; r < results.size(); ++r) out.push_back(generation_of(results[r]));
     co_return out;
 }
 
@@ -180,24 +179,20 @@ Task<Result<std::optional<std::int32_t>>> IndexGenerations::activate(base::Tenan
 Task<Result<std::vector<std::string>>> IndexGenerations::losses(base::TenantId tenant,
                                                                 base::Uuid id, std::int64_t limit,
                                                                 Deadline deadline) {
-    std::vector<postgres::Call> calls;
-    calls.push_back(postgres::set_tenant(tenant));
-    calls.push_back(postgres::call(k_losses, tenant, id, limit));
-    CO_TRY(const auto results, co_await app_.transaction(std::move(calls), deadline));
+    CO_TRY(const auto results,
+           co_await postgres::in_tenant(app_, tenant, postgres::call(k_losses, tenant, id, limit),
+                                        deadline));
     std::vector<std::string> out;
-    for (std::size_t r = 0; r < results[1].size(); ++r)
-        out.push_back(results[1][r].get<std::string>(0));
+    for (std::size_t r = 0; r < results.size(); ++r) out.push_back(results[r].get<std::string>(0));
     co_return out;
 }
 
 Task<Result<std::vector<CheckQuestion>>> IndexGenerations::questions(base::TenantId tenant,
                                                                      Deadline deadline) {
-    std::vector<postgres::Call> calls;
-    calls.push_back(postgres::set_tenant(tenant));
-    calls.push_back(postgres::call(k_questions, tenant));
-    CO_TRY(const auto results, co_await app_.transaction(std::move(calls), deadline));
-    if (results[1].empty()) co_return std::vector<CheckQuestion>{};
-    co_return decode_question_set(results[1][0].get<std::string_view>(0));
+    CO_TRY(const auto results, co_await postgres::in_tenant(
+                                   app_, tenant, postgres::call(k_questions, tenant), deadline));
+    if (results.empty()) co_return std::vector<CheckQuestion>{};
+    co_return decode_question_set(results[0].get<std::string_view>(0));
 }
 
 Task<Result<void>> IndexGenerations::set_questions(base::TenantId tenant,
@@ -206,13 +201,11 @@ Task<Result<void>> IndexGenerations::set_questions(base::TenantId tenant,
     std::vector<base::Uuid> named;
     for (const auto& one : questions)
         for (const auto& file : one.files) named.push_back(file.uuid);
-    std::vector<postgres::Call> look;
-    look.push_back(postgres::set_tenant(tenant));
-    look.push_back(postgres::call(k_known_files, tenant, named));
-    CO_TRY(const auto known, co_await app_.transaction(std::move(look), deadline));
+    CO_TRY(const auto known,
+           co_await postgres::in_tenant(app_, tenant, postgres::call(k_known_files, tenant, named),
+                                        deadline));
     std::vector<base::Uuid> ours;
-    for (std::size_t r = 0; r < known[1].size(); ++r)
-        ours.push_back(known[1][r].get<base::Uuid>(0));
+    for (std::size_t r = 0; r < known.size(); ++r) ours.push_back(known[r].get<base::Uuid>(0));
     std::ranges::sort(ours);
     for (std::size_t i = 0; i < questions.size(); ++i) {
         for (const auto& file : questions[i].files) {
@@ -223,12 +216,11 @@ Task<Result<void>> IndexGenerations::set_questions(base::TenantId tenant,
                            {.field = field});
         }
     }
-    std::vector<postgres::Call> calls;
-    calls.push_back(postgres::set_tenant(tenant));
-    calls.push_back(questions.empty()
-                        ? postgres::call(k_no_questions, tenant)
-                        : postgres::call(k_set_questions, tenant, to_json(questions)));
-    CO_TRY_VOID(co_await app_.transaction(std::move(calls), deadline));
+    CO_TRY_VOID(co_await postgres::in_tenant(
+        app_, tenant,
+        questions.empty() ? postgres::call(k_no_questions, tenant)
+                          : postgres::call(k_set_questions, tenant, to_json(questions)),
+        deadline));
     co_return Result<void>{};
 }
 

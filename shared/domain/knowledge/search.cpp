@@ -224,11 +224,9 @@ Task<Result<void>> Searcher::wait_idle(Tenant& tenant, Deadline deadline) {
 /// older.
 Task<Result<void>> Searcher::refresh(base::TenantId id, Tenant& tenant, std::int64_t version,
                                      Deadline deadline) {
-    std::vector<postgres::Call> calls;
-    calls.push_back(postgres::set_tenant(id));
-    calls.push_back(postgres::call(k_visible, id));
-    CO_TRY(const auto results, co_await app_.transaction(std::move(calls), deadline));
-    CO_TRY_VOID(co_await take(id, tenant, versions_of(results[1]), deadline));
+    CO_TRY(const auto results,
+           co_await postgres::in_tenant(app_, id, postgres::call(k_visible, id), deadline));
+    CO_TRY_VOID(co_await take(id, tenant, versions_of(results), deadline));
     tenant.version = version;
     co_return Result<void>{};
 }
@@ -364,12 +362,11 @@ Task<Result<std::vector<Hit>>> Searcher::texts(base::TenantId id, const Tenant& 
         indexes.push_back(ranked[i].chunk_index);
         places.push_back(static_cast<std::int32_t>(i));
     }
-    std::vector<postgres::Call> calls;
-    calls.push_back(postgres::set_tenant(id));
-    calls.push_back(postgres::call(k_texts, files, generations, indexes, places));
-    CO_TRY(const auto results, co_await app_.transaction(std::move(calls), deadline));
-    for (std::size_t r = 0; r < results[1].size(); ++r) {
-        const auto row = results[1][r];
+    CO_TRY(const auto results,
+           co_await postgres::in_tenant(
+               app_, id, postgres::call(k_texts, files, generations, indexes, places), deadline));
+    for (std::size_t r = 0; r < results.size(); ++r) {
+        const auto row = results[r];
         const auto place = static_cast<std::size_t>(row.get<std::int32_t>(0));
         hits[place] = {.file = ranked[place].file,
                        .chunk_index = ranked[place].chunk_index,
