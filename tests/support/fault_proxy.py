@@ -47,21 +47,21 @@ class FaultProxy:
             return reset(writer)
         self.writers.add(writer)
         far_writer = None
+        end = reset
         try:
             far_reader, far_writer = await asyncio.open_connection(*self.target)
             self.writers.add(far_writer)
-            tasks = [asyncio.ensure_future(self.pump(reader, far_writer)), asyncio.ensure_future(self.pump(far_reader, writer))]
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-        except OSError:
+            async with asyncio.TaskGroup() as both:
+                both.create_task(self.pump(reader, far_writer))
+                both.create_task(self.pump(far_reader, writer))
+            end = asyncio.StreamWriter.close  # both have said all: what they said still arrives
+        except* OSError:
             pass
         finally:
             for one in (writer, far_writer):
                 if one:
                     self.writers.discard(one)
-                    reset(one)
+                    end(one)
 
     async def pump(self, reader, writer):
         passed = 0
@@ -74,9 +74,10 @@ class FaultProxy:
                     await asyncio.sleep(self.latency)
                 passed += len(piece)
                 if self.reset_after is not None and passed > self.reset_after:
-                    return
+                    raise ConnectionResetError
                 writer.write(piece)
                 await writer.drain()
+        writer.write_eof()
 
     def close(self):
         async def end():

@@ -138,7 +138,7 @@ class Reindex {
 }  // namespace
 
 runtime::Handler make_reindex_handler(ReindexPorts ports) {
-    return runtime::handler_of<Reindex>(std::move(ports));
+    return runtime::handler_of<Reindex>(ports);
 }
 
 }  // namespace millrace::workers::embedding

@@ -292,7 +292,7 @@ class Answering {
 }  // namespace
 
 runtime::Handler make_answer_handler(Ports ports) {
-    return runtime::handler_of<Answering>(std::move(ports));
+    return runtime::handler_of<Answering>(ports);
 }
 
 }  // namespace millrace::workers::rag
