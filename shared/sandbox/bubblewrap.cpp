@@ -119,7 +119,7 @@ void append_bind(std::vector<std::string>& args, const fs::path& file) {
 std::vector<std::string> fixed_arguments(const BubblewrapOptions& options, bool root) {
     std::vector<std::string> args{options.bwrap.string()};
     append(args, {"--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts",
-                  "--unshare-cgroup-try", "--die-with-parent", "--new-session", "--clearenv"});
+                  "--unshare-cgroup-try", "--die-with-parent", "--clearenv"});
     // bwrap's own pid 1 would be left to the machine's init, and not every container has one that
     // collects the dead
     append(args, {"--as-pid-1"});

@@ -38,8 +38,10 @@ struct Plan {
         sigfillset(&all);
         ::posix_spawnattr_setsigmask(&attributes, &none);
         ::posix_spawnattr_setsigdefault(&attributes, &all);
+        // Not a session of its own: Linux gives each session the same share of the processor,
+        // however nice its processes are.
         ::posix_spawnattr_setflags(
-            &attributes, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+            &attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
     }
     Plan(const Plan&) = delete;
     Plan& operator=(const Plan&) = delete;

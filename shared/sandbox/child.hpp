@@ -16,7 +16,7 @@ namespace millrace::sandbox {
 using Descriptor = asio::posix::basic_stream_descriptor<Executor>;
 
 /// Starts `argv` with exactly the descriptors `fds` as 0, 1, 2, …, an empty environment, default
-/// signals, in a session of its own. Uses posix_spawn, which is safe beside other threads.
+/// signals, in a process group of its own. Uses posix_spawn, which is safe beside other threads.
 /// Destroying it kills and reaps.
 class Child {
  public:

@@ -4,6 +4,7 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <system_error>
 
 #include "shared/providers/objects/objects.hpp"
@@ -18,7 +19,14 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr int k_nice = 5;
+constexpr int k_nice = 10;
+
+/// Where cores are few, answers go before documents. The extractors inherit it.
+void step_back() {
+    (void)::nice(k_nice);
+    // Between sessions Linux goes by the session's number, if it keeps one (sched(7), autogroup).
+    if (::getsid(0) == ::getpid()) std::ofstream("/proc/self/autogroup") << k_nice;
+}
 
 /// Takes out of a vector store elsewhere what is gone here.
 Task<void> sweep(providers::vector::Store& vectors, postgres::Database& app, Executor executor,
@@ -72,8 +80,7 @@ Config Config::read(config::Loader& in) {
 }
 
 Task<Result<void>> run(service::Service& service, const Config& config) {
-    // Where cores are few, answers go before documents. The extractors inherit it.
-    (void)::nice(k_nice);
+    step_back();
     async::Pool pool(1);
     const ScratchFolder scratch(config);
     sandbox::Bubblewrap sandbox(service.executor(), {});
