@@ -13,10 +13,6 @@ QUESTION_JA = "有給休暇は入社してからいつ、何日もらえます�
 QUESTION_EN = "How often does the espresso machine have to be descaled?"
 
 
-def job_of(answer):
-    return answer.job
-
-
 def stored_objects(stack):
     return sum(len(names) for _, _, names in os.walk(stack.env["MILLRACE_OBJECT_DIR"]))
 
@@ -30,7 +26,7 @@ class Knowledge(unittest.TestCase):
         for name in documents.samples():
             answer = cls.me.upload(name, documents.sample(name), {"title": name.rsplit(".", 1)[0], "tags": "sample, demo"})
             assert answer.status == 201, answer.text
-            job = cls.me.wait_job(job_of(answer))
+            job = cls.me.wait_job(answer.job)
             assert job["status"] == "succeeded", job
             cls.files[name] = answer.json["id"]
 
@@ -153,7 +149,7 @@ class Knowledge(unittest.TestCase):
 
     def test_list_search_and_delete(self):
         answer = self.me.upload("temporary.txt", "The spare key is under the third flowerpot.".encode(), {"title": "Keys"})
-        self.me.wait_job(job_of(answer))
+        self.me.wait_job(answer.job)
         listed = self.me.call("GET", "/api/v1/contents?search=Keys&status=completed&file_type=txt").json
         self.assertEqual([f["id"] for f in listed], [answer.json["id"]])
         self.assertEqual(set(listed[0]), {"id", "file_name", "file_type", "title", "status", "file_size", "created_at"})
@@ -186,7 +182,7 @@ class Uploads(unittest.TestCase):
             with self.subTest(name):
                 answer = self.me.upload(name, content)
                 self.assertEqual(answer.status, 201, answer.text)
-                job = self.me.wait_job(job_of(answer))
+                job = self.me.wait_job(answer.job)
                 self.assertEqual((job["status"], job["attempt"], job["error"]["code"]), ("failed", 1, reason))
                 listed = [f for f in self.me.call("GET", "/api/v1/contents?status=failed&limit=1000").json if f["id"] == answer.json["id"]]
                 self.assertEqual(listed[0]["reason"], job["error"]["message"])
@@ -206,7 +202,7 @@ class Uploads(unittest.TestCase):
         for name, shown in (("../../x.txt", "x.txt"), ("..\\\\..\\\\y.txt", "y.txt"), ("/etc/passwd.txt", "passwd.txt")):
             answer = self.me.upload(name, b"harmless text")
             self.assertEqual((answer.status, answer.json["file_name"]), (201, shown), answer.text)
-            self.assertEqual(self.me.wait_job(job_of(answer))["status"], "succeeded")
+            self.assertEqual(self.me.wait_job(answer.job)["status"], "succeeded")
         root = self.stack.env["MILLRACE_OBJECT_DIR"]
         self.assertFalse(os.path.exists(os.path.join(os.path.dirname(os.path.dirname(root)), "x.txt")))
 
@@ -251,13 +247,13 @@ class Uploads(unittest.TestCase):
         answer = self.me.upload("gone.txt", b"soon gone")
         self.assertEqual(self.me.call("DELETE", f"/api/v1/contents/{answer.json['id']}").status, 200)
         self.stack.release("worker-embedding")
-        job = self.me.wait_job(job_of(answer))
+        job = self.me.wait_job(answer.job)
         self.assertEqual((job["status"], job["error"]["code"]), ("failed", "DOCUMENT_DELETED"))
 
     def test_japanese_encodings(self):
         for encoding in ("shift_jis", "euc_jp", "iso2022_jp", "utf-16", "utf-8-sig"):
             answer = self.me.upload(f"{encoding}.txt", f"符号化方式の検査です。合言葉は紫陽花-{encoding}です。".encode(encoding))
-            self.assertEqual(self.me.wait_job(job_of(answer))["status"], "succeeded", encoding)
+            self.assertEqual(self.me.wait_job(answer.job)["status"], "succeeded", encoding)
         self.assertEqual(self.stack.sql("SELECT count(*) FROM chunks WHERE text LIKE '%紫陽花%'"), "5")
 
 
