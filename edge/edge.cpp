@@ -26,7 +26,7 @@ struct Stores {
 };
 
 Stores open_stores(service::Service& service, const Config& config) {
-    using enum service::Commit;
+    using enum postgres::Commit;
     return {
         .durable = service::open_pipeline(service, config.postgres, "accept", durable),
         .background = service::open_pipeline(service, config.postgres, "background", asynchronous),

@@ -21,6 +21,9 @@ constexpr auto k_silence_beyond = std::chrono::seconds(2);
 const Statement k_begin{"tx_begin", "BEGIN"};
 const Statement k_commit{"tx_commit", "COMMIT"};
 const Statement k_set_tenant{"set_tenant", "SELECT set_config('app.tenant', $1, true)"};
+const Statement k_set_tenant_asynchronous{
+    "set_tenant_asynchronous",
+    "SELECT set_config('app.tenant', $1, true), set_config('synchronous_commit', 'off', true)"};
 const Statement k_try_lock{"try_lock", "SELECT pg_try_advisory_lock($1)"};
 
 using ConnectionPtr = std::shared_ptr<Connection>;
@@ -285,9 +288,12 @@ Call set_tenant(base::TenantId tenant) {
     return call(k_set_tenant, tenant.str());
 }
 
-Task<Result<Rows>> in_tenant(Database& app, base::TenantId tenant, Call call, Deadline deadline) {
+Task<Result<Rows>> in_tenant(Database& app, base::TenantId tenant, Call call, Deadline deadline,
+                             Commit commit) {
     std::vector<Call> calls;
-    calls.push_back(set_tenant(tenant));
+    calls.push_back(commit == Commit::durable
+                        ? set_tenant(tenant)
+                        : postgres::call(k_set_tenant_asynchronous, tenant.str()));
     calls.push_back(std::move(call));
     CO_TRY(auto results, co_await app.transaction(std::move(calls), deadline));
     co_return std::move(results[1]);

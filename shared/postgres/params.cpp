@@ -1,5 +1,6 @@
 #include <bit>
 #include <concepts>
+#include <cstring>
 
 #include "shared/postgres/oids.hpp"
 #include "shared/postgres/postgres.hpp"
@@ -12,6 +13,11 @@ template <std::integral Int>
 void append_int(std::string& out, Int value) {
     if constexpr (std::endian::native == std::endian::little) value = std::byteswap(value);
     out.append(reinterpret_cast<const char*>(&value), sizeof value);
+}
+
+void set_int(std::string& out, std::size_t at, std::int32_t value) {
+    if constexpr (std::endian::native == std::endian::little) value = std::byteswap(value);
+    std::memcpy(out.data() + at, &value, sizeof value);
 }
 
 std::string_view text_of(const base::Uuid& id) {
@@ -83,9 +89,7 @@ void append_array(std::string& out, std::uint32_t element, const Range& values) 
         append_int(out, std::int32_t{-1});
         if (!there) continue;
         append(out, *there);
-        std::string size;
-        append_int(size, static_cast<std::int32_t>(out.size() - at - 4));
-        out.replace(at, 4, size);
+        set_int(out, at, static_cast<std::int32_t>(out.size() - at - 4));
     }
 }
 

@@ -280,8 +280,16 @@ class Database {
     virtual Task<void> close() = 0;
 };
 
-/// One statement in a transaction of its tenant, as millrace_app.
-Task<Result<Rows>> in_tenant(Database& app, base::TenantId tenant, Call call, Deadline deadline);
+/// What a commit waits for.
+enum class Commit : std::uint8_t {
+    durable,
+    asynchronous,  ///< not the disk: lost if the server crashes before the next durable one
+};
+
+/// One statement in a transaction of its tenant, as millrace_app. Asynchronous suffices for what a
+/// durable commit will name, which makes all before it durable too.
+Task<Result<Rows>> in_tenant(Database& app, base::TenantId tenant, Call call, Deadline deadline,
+                             Commit commit = Commit::durable);
 
 struct Options {
     std::string dsn;   ///< libpq connection string or URI

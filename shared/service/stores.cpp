@@ -20,10 +20,11 @@ std::unique_ptr<postgres::Database> open(Service& service, const config::Postgre
 
 std::unique_ptr<postgres::Database> open_pipeline(Service& service,
                                                   const config::Postgres& settings,
-                                                  std::string_view use, Commit commit,
+                                                  std::string_view use, postgres::Commit commit,
                                                   bool pinned) {
     auto server_settings = pinned ? postgres::pinned_plans() : decltype(postgres::pinned_plans()){};
-    if (commit == Commit::asynchronous) server_settings.emplace_back("synchronous_commit", "off");
+    if (commit == postgres::Commit::asynchronous)
+        server_settings.emplace_back("synchronous_commit", "off");
     return open(service, settings, use, "millrace_pipeline", std::move(server_settings));
 }
 

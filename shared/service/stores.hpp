@@ -11,14 +11,12 @@
 
 namespace millrace::service {
 
-enum class Commit : std::uint8_t { durable, asynchronous };
-
 /// As millrace_pipeline, which sees all tenants' jobs and no product table. `use` names the
 /// connection in pg_stat_activity. Hot statements keep index plans whatever the statistics say,
 /// unless `pinned` is false.
 std::unique_ptr<postgres::Database> open_pipeline(Service& service,
                                                   const config::Postgres& settings,
-                                                  std::string_view use, Commit commit,
+                                                  std::string_view use, postgres::Commit commit,
                                                   bool pinned = true);
 /// As millrace_app: product tables, one tenant a transaction.
 std::unique_ptr<postgres::Database> open_app(Service& service, const config::Postgres& settings);

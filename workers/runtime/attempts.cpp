@@ -39,17 +39,17 @@ Task<Result<void>> Worker::Running::reserve(int call, std::string_view model,
     co_return Result<void>{};
 }
 
+/// The job's end makes it durable. Should the server crash before, then the call stays reserved, as
+/// if this worker had died after it.
 Task<Result<void>> Worker::Running::spend(Spend spend) {
-    std::vector<postgres::Call> calls;
-    calls.push_back(postgres::set_tenant(job.tenant));
-    calls.push_back(
+    const auto cost = worker_.ports_.prices.cost(spend.model, spend.tokens_in, spend.tokens_out);
+    CO_TRY_VOID(co_await postgres::in_tenant(
+        worker_.ports_.settle.app, job.tenant,
         postgres::call(k_spend, job.id, job.attempt, spend.call, job.tenant, spend.purpose,
-                       spend.provider, spend.model, spend.tokens_in, spend.tokens_out,
-                       worker_.ports_.prices.cost(spend.model, spend.tokens_in, spend.tokens_out),
+                       spend.provider, spend.model, spend.tokens_in, spend.tokens_out, cost,
                        static_cast<std::int32_t>(spend.latency.count()), spend.outcome, job.shadow,
-                       reserved_.contains(spend.call)));
-    CO_TRY_VOID(co_await worker_.ports_.settle.app.transaction(std::move(calls),
-                                                               Deadline::in(k_spend_timeout)));
+                       reserved_.contains(spend.call)),
+        Deadline::in(k_spend_timeout), postgres::Commit::asynchronous));
     reserved_.erase(spend.call);
     co_return Result<void>{};
 }

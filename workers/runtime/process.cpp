@@ -25,7 +25,7 @@ struct Stores {
 
 Stores open_stores(service::Service& service, const Config& config, const events::Catalog& catalog,
                    const std::string& role) {
-    using enum service::Commit;
+    using enum postgres::Commit;
     kafka::ConsumerOptions consumer{.brokers = config.kafka.brokers,
                                     .client_id = config.process.name,
                                     .group = "millrace-" + role + config.kafka.topic_suffix,

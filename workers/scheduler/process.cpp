@@ -20,7 +20,8 @@ Task<Result<void>> run_scheduler(service::Service& service, Config config) {
     CO_TRY(const auto catalog,
            events::Catalog::load(config.kafka.topics_file, config.kafka.topic_suffix));
     // Plans are not pinned: the sweeps are meant to scan.
-    auto db = service::open_pipeline(service, config.postgres, "", service::Commit::durable, false);
+    auto db =
+        service::open_pipeline(service, config.postgres, "", postgres::Commit::durable, false);
     auto producer = service::open_producer(service, config.kafka);
     async::Pool files_pool(1);
     auto http = http_client::make_client(service.executor(), {});

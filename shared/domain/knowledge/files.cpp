@@ -227,7 +227,7 @@ Task<Result<void>> Files::stage(TenantId tenant, FileId file, std::int64_t gener
     const auto done = co_await postgres::in_tenant(
         app_, tenant,
         postgres::call(k_stage, tenant, file, generation, indexes, firsts, lasts, texts, terms),
-        deadline);
+        deadline, postgres::Commit::asynchronous);
     if (!done && postgres::is_sqlstate(done.error(), "23503"))
         co_return fail(ErrorCode::not_found, "the document was deleted");
     if (!done) co_return std::unexpected(done.error());

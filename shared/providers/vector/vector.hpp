@@ -40,7 +40,8 @@ struct Searched {
 class Store {
  public:
     virtual ~Store() = default;
-    /// Invisible until the generation is live. Again = replaced. `not_found`: the chunks are gone.
+    /// At least one, all of the same dimensions. Invisible until the generation is live. Again =
+    /// replaced. `not_found`: the chunks are gone.
     virtual Task<Result<void>> upsert(base::TenantId tenant, base::FileId file,
                                       std::int64_t generation, std::vector<Record> records,
                                       Deadline deadline) = 0;
