@@ -176,13 +176,13 @@ class Vectors(Server):
     def __init__(self):
         super().__init__(self.answer)
         chance = random.Random(3)
-        self.vectors = ["[" + ",".join(f"{chance.gauss(0, 1):.6f}" for _ in range(DIMENSIONS)) + "]" for _ in range(64)]
+        self.vectors = [("[" + ",".join(f"{chance.gauss(0, 1):.6f}" for _ in range(DIMENSIONS)) + "]").encode() for _ in range(64)]
 
     def answer(self, request):
         asked = json.loads(request.body)
-        data = ",".join('{"object":"embedding","index":%d,"embedding":%s}' % (number, self.vectors[hash(text) % 64])
-                        for number, text in enumerate(asked["input"]))
-        request.reply(200, ('{"object":"list","model":"stub","usage":{"prompt_tokens":1,"total_tokens":1},"data":[%s]}' % data).encode())
+        data = b",".join(b'{"object":"embedding","index":%d,"embedding":%s}' % (number, self.vectors[hash(text) % 64])
+                         for number, text in enumerate(asked["input"]))
+        request.reply(200, b'{"object":"list","model":"stub","usage":{"prompt_tokens":1,"total_tokens":1},"data":[%s]}' % data)
 
 
 def pages_of_text(chance):
