@@ -134,6 +134,8 @@ MILLRACE_ADD(std::span<const std::optional<base::Uuid>>, k_uuid_array,
              append_array(data_, k_uuid, value))
 MILLRACE_ADD(std::span<const base::WallTime>, k_timestamptz_array,
              append_array(data_, k_timestamptz, value))
+MILLRACE_ADD(const ExtensionArray&, 0,
+             append_array(data_, static_cast<std::uint32_t>(value.element), value.values))
 #undef MILLRACE_ADD
 
 Params& Params::add(const std::vector<bool>& values) {

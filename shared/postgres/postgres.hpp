@@ -38,6 +38,11 @@ struct Jsonb {  ///< a jsonb parameter, JSON text
     std::string_view text;
 };
 
+struct ExtensionArray {    ///< of a type that no oid here names: the statement casts the parameter
+    std::int64_t element;  ///< the type's oid, as the database says it
+    std::span<const std::string> values;  ///< in the type's binary format
+};
+
 /// Binary-format parameters $1, $2, … in order. Copies what it is given.
 class Params {
  public:
@@ -78,6 +83,7 @@ class Params {
 
     // One-dimensional arrays.
     Params& add(const std::vector<bool>& values);
+    Params& add(const ExtensionArray& array);
     Params& add(std::span<const std::int16_t> values);
     Params& add(std::span<const std::int32_t> values);
     Params& add(std::span<const std::int64_t> values);

@@ -1,3 +1,5 @@
+#include <bit>
+
 #include "shared/providers/vector/vector.hpp"
 
 namespace millrace::providers::vector {
@@ -7,14 +9,13 @@ namespace {
 using namespace std::chrono_literals;
 using postgres::Statement;
 
-// $5: the vectors one after the other, of $6 numbers each. As text, reading the numbers was two
-// fifths of what a new index cost PostgreSQL.
+// As text, reading the numbers was two fifths of what a new index cost PostgreSQL.
 const Statement k_upsert{"vectors_upsert", R"sql(
 INSERT INTO chunk_vectors (tenant_id, file_id, generation, chunk_index, embedding)
-SELECT $1, $2, $3, v.chunk_index, ($5::real[])[(v.place - 1) * $6 + 1 : v.place * $6]::halfvec
-  FROM unnest($4::int[]) WITH ORDINALITY AS v (chunk_index, place)
+SELECT $1, $2, $3, v.chunk_index, v.embedding FROM unnest($4::int[], $5::halfvec[]) AS v (chunk_index, embedding)
  ORDER BY v.chunk_index
 ON CONFLICT (file_id, generation, chunk_index) DO UPDATE SET embedding = excluded.embedding)sql"};
+const Statement k_type{"vectors_type", "SELECT 'halfvec'::regtype::oid::bigint"};
 const Statement k_remove{"vectors_remove",
                          "DELETE FROM chunk_vectors WHERE file_id = $1 AND generation = $2"};
 const Statement k_indexed{"vectors_indexed", R"sql(
@@ -32,6 +33,22 @@ SELECT v.file_id, v.generation, v.chunk_index, -(v.embedding <#> (SELECT $1::rea
 
 constexpr auto k_index_look = 30s;  // how often it is asked whether a tenant has an index
 
+void append_big_endian(std::string& out, std::uint16_t value) {
+    out += static_cast<char>(value >> 8U);
+    out += static_cast<char>(value & 0xFFU);
+}
+
+/// As halfvec_recv reads it: dimensions, a reserved 0, and the halves of IEEE 754.
+std::string to_wire(const std::vector<float>& vector) {
+    std::string out;
+    out.reserve(4 + (2 * vector.size()));
+    append_big_endian(out, static_cast<std::uint16_t>(vector.size()));
+    append_big_endian(out, 0);
+    for (const float value : vector)
+        append_big_endian(out, std::bit_cast<std::uint16_t>(static_cast<_Float16>(value)));
+    return out;
+}
+
 class PgVector final : public Store {
  public:
     PgVector(postgres::Database& app, PgVectorOptions options) : app_(app), options_(options) {}
@@ -39,15 +56,16 @@ class PgVector final : public Store {
     Task<Result<void>> upsert(base::TenantId tenant, base::FileId file, std::int64_t generation,
                               std::vector<Record> records, Deadline deadline) override {
         std::vector<std::int32_t> indexes;
-        std::vector<float> numbers;
+        std::vector<std::string> vectors;
         for (const auto& record : records) {
             indexes.push_back(record.chunk_index);
-            numbers.insert(numbers.end(), record.values.begin(), record.values.end());
+            vectors.push_back(to_wire(record.values));
         }
-        const auto dimensions = static_cast<std::int32_t>(records.front().values.size());
+        // Asked each time: where the extension is made anew, its types have new numbers.
+        CO_TRY(const auto type, co_await app_.run(postgres::call(k_type), deadline));
+        const postgres::ExtensionArray embeddings{type[0].get<std::int64_t>(0), vectors};
         auto done = co_await postgres::in_tenant(
-            app_, tenant,
-            postgres::call(k_upsert, tenant, file, generation, indexes, numbers, dimensions),
+            app_, tenant, postgres::call(k_upsert, tenant, file, generation, indexes, embeddings),
             deadline, postgres::Commit::asynchronous);
         if (!done && postgres::is_sqlstate(done.error(), "23503"))
             co_return fail(ErrorCode::not_found, "the document was deleted");

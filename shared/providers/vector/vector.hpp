@@ -40,8 +40,7 @@ struct Searched {
 class Store {
  public:
     virtual ~Store() = default;
-    /// At least one, all of the same dimensions. Invisible until the generation is live. Again =
-    /// replaced. `not_found`: the chunks are gone.
+    /// Invisible until the generation is live. Again = replaced. `not_found`: the chunks are gone.
     virtual Task<Result<void>> upsert(base::TenantId tenant, base::FileId file,
                                       std::int64_t generation, std::vector<Record> records,
                                       Deadline deadline) = 0;
