@@ -291,9 +291,8 @@ Call set_tenant(base::TenantId tenant) {
 Task<Result<Rows>> in_tenant(Database& app, base::TenantId tenant, Call call, Deadline deadline,
                              Commit commit) {
     std::vector<Call> calls;
-    calls.push_back(commit == Commit::durable
-                        ? set_tenant(tenant)
-                        : postgres::call(k_set_tenant_asynchronous, tenant.str()));
+    const auto& first = commit == Commit::durable ? k_set_tenant : k_set_tenant_asynchronous;
+    calls.push_back(postgres::call(first, tenant.str()));
     calls.push_back(std::move(call));
     CO_TRY(auto results, co_await app.transaction(std::move(calls), deadline));
     co_return std::move(results[1]);

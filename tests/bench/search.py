@@ -252,7 +252,7 @@ def reindexed(owner):
 
 def reuse_wal(made):
     """As after some hours: PostgreSQL reuses its WAL files. A new one is 16 MB of zeros first, which whoever commits just then waits for."""
-    made.sql("DO $$ BEGIN FOR made IN 1..40 LOOP PERFORM pg_create_restore_point('bench'), pg_switch_wal(); END LOOP; END $$")
+    made.sql("DO $$ BEGIN FOR file IN 1..40 LOOP PERFORM pg_create_restore_point('bench'), pg_switch_wal(); END LOOP; END $$")
     made.sql("CHECKPOINT")
 
 

@@ -14,13 +14,12 @@ namespace {
 
 Task<Result<Response>> list(Ports ports, Exchange& exchange) {
     const auto& who = exchange.who();
-    std::vector<postgres::Call> calls;
-    calls.push_back(postgres::set_tenant(who.tenant));
-    calls.push_back(domain::identity::list_sessions(who.user));
-    CO_TRY(const auto results, co_await ports.app.transaction(std::move(calls), exchange.deadline));
+    CO_TRY(const auto rows, co_await postgres::in_tenant(ports.app, who.tenant,
+                                                         domain::identity::list_sessions(who.user),
+                                                         exchange.deadline));
     json::Array sessions;
-    for (std::size_t i = 0; i < results[1].size(); ++i) {
-        const auto view = domain::identity::session_view(results[1][i]);
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+        const auto view = domain::identity::session_view(rows[i]);
         sessions.push_back(json::Object{{"session_id", view.id.str()},
                                         {"client", view.client},
                                         {"created_at", base::rfc3339(view.created_at)},

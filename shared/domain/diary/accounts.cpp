@@ -227,11 +227,11 @@ Task<Result<Session>> Accounts::finish_session(Principal half, std::string code,
                           .audience = std::string(k_realm),
                           .lifetime = k_session_lifetime};
     auto token = identity::make_session_token();
-    std::vector<postgres::Call> calls;
-    calls.push_back(postgres::set_tenant(half.tenant));
-    calls.push_back(identity::complete_session(half.session, full, token));
-    CO_TRY(const auto results, co_await p.post.app.transaction(std::move(calls), caller.deadline));
-    if (results[1].affected() == 0)
+    CO_TRY(const auto completed,
+           co_await postgres::in_tenant(p.post.app, half.tenant,
+                                        identity::complete_session(half.session, full, token),
+                                        caller.deadline));
+    if (completed.affected() == 0)
         co_return identity::refuse_credential("the half session has ended");
     co_return session_of(full, std::move(token));
 }

@@ -102,13 +102,12 @@ Task<Result<TotpDevices::Added>> TotpDevices::add(identity::Principal who, Deadl
 
 Task<Result<std::optional<TotpDevices::Device>>> TotpDevices::find(identity::Principal who,
                                                                    Deadline deadline) {
-    std::vector<postgres::Call> calls;
-    calls.push_back(postgres::set_tenant(who.tenant));
     const auto pending = std::chrono::duration<double>(k_totp_pending).count();
-    calls.push_back(postgres::call(k_find, who.user, pending));
-    CO_TRY(const auto results, co_await post_.app.transaction(std::move(calls), deadline));
-    if (results[1].empty()) co_return std::nullopt;
-    const auto row = results[1][0];
+    CO_TRY(const auto rows,
+           co_await postgres::in_tenant(post_.app, who.tenant,
+                                        postgres::call(k_find, who.user, pending), deadline));
+    if (rows.empty()) co_return std::nullopt;
+    const auto row = rows[0];
     const auto id = row.get<base::Uuid>(0);
     auto secret = unseal(who.user, id, row.get<std::string_view>(1));
     if (!secret) {  // no code of it is right any more; mailed codes go on working

@@ -290,11 +290,11 @@ Task<Result<void>> Searcher::load_vectors(base::TenantId id, Tenant& tenant, std
             chunks += 1 + at->second.chunks;
         }
         const Wanted wanted(batch, tenant.live);
-        std::vector<postgres::Call> calls;
-        calls.push_back(postgres::set_tenant(id));
-        calls.push_back(postgres::call(k_vectors, wanted.files, wanted.generations));
-        CO_TRY(const auto results, co_await app_.transaction(std::move(calls), deadline));
-        CO_TRY_VOID(add_vectors(results[1], index));
+        CO_TRY(
+            const auto rows,
+            co_await postgres::in_tenant(
+                app_, id, postgres::call(k_vectors, wanted.files, wanted.generations), deadline));
+        CO_TRY_VOID(add_vectors(rows, index));
     }
     tenant.vectors = std::move(index);
     co_return Result<void>{};

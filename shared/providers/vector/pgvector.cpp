@@ -9,7 +9,8 @@ namespace {
 using namespace std::chrono_literals;
 using postgres::Statement;
 
-// As text, reading the numbers was two fifths of what a new index cost PostgreSQL.
+// $5 comes in halfvec's wire form: as text, reading it was two fifths of PostgreSQL's share of a
+// new index.
 const Statement k_upsert{"vectors_upsert", R"sql(
 INSERT INTO chunk_vectors (tenant_id, file_id, generation, chunk_index, embedding)
 SELECT $1, $2, $3, v.chunk_index, v.embedding FROM unnest($4::int[], $5::halfvec[]) AS v (chunk_index, embedding)

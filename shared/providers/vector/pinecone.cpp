@@ -72,8 +72,8 @@ class Pinecone final : public Store {
                               std::vector<Record> records, Deadline deadline) override {
         std::int32_t chunks = 0;
         for (const auto& record : records) chunks = std::max(chunks, record.chunk_index + 1);
-        CO_TRY_VOID(co_await run(tenant, postgres::call(k_note, tenant, file, generation, chunks),
-                                 deadline));
+        CO_TRY_VOID(co_await postgres::in_tenant(
+            app_, tenant, postgres::call(k_note, tenant, file, generation, chunks), deadline));
         std::string vectors;
         std::size_t count = 0;
         for (const auto& record : records) {
@@ -95,7 +95,8 @@ class Pinecone final : public Store {
     Task<Result<void>> remove(base::TenantId tenant, base::FileId file, std::int64_t generation,
                               Deadline deadline) override {
         CO_TRY(const auto noted,
-               co_await run(tenant, postgres::call(k_noted, file, generation), deadline));
+               co_await postgres::in_tenant(app_, tenant, postgres::call(k_noted, file, generation),
+                                            deadline));
         const auto chunks = noted.empty() ? 0 : noted[0].get<std::int32_t>(0);
         json::Array ids;
         for (std::int32_t index = 0; index < chunks; ++index) {
@@ -136,15 +137,6 @@ class Pinecone final : public Store {
     [[nodiscard]] bool external() const noexcept override { return true; }
 
  private:
-    Task<Result<postgres::Rows>> run(base::TenantId tenant, postgres::Call call,
-                                     Deadline deadline) {
-        std::vector<postgres::Call> calls;
-        calls.push_back(postgres::set_tenant(tenant));
-        calls.push_back(std::move(call));
-        CO_TRY(auto results, co_await app_.transaction(std::move(calls), deadline));
-        co_return std::move(results[1]);
-    }
-
     Task<Result<void>> send_vectors(base::TenantId tenant, std::string vectors, Deadline deadline) {
         CO_TRY_VOID(co_await post(
             "/vectors/upsert",

@@ -45,10 +45,8 @@ Task<Result<std::size_t>> sweep(Store& store, postgres::Database& app, Deadline 
         const auto file = stale[r].get<base::FileId>(1);
         const auto generation = stale[r].get<std::int64_t>(2);
         CO_TRY_VOID(co_await store.remove(tenant, file, generation, deadline));
-        std::vector<postgres::Call> calls;
-        calls.push_back(postgres::set_tenant(tenant));
-        calls.push_back(postgres::call(k_forget, file, generation));
-        CO_TRY_VOID(co_await app.transaction(std::move(calls), deadline));
+        CO_TRY_VOID(co_await postgres::in_tenant(
+            app, tenant, postgres::call(k_forget, file, generation), deadline));
     }
     co_return stale.size();
 }
